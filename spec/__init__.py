@@ -1,0 +1,1 @@
+"""What is right, in words and integers: the clauses, the geometry and the definition of conv1d."""
