@@ -1,0 +1,1 @@
+"""What a backend does: the adapter protocol, the registry, one adapter a framework, known deviations."""

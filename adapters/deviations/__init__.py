@@ -1,0 +1,1 @@
+"""Known deviations as data: one TOML file a backend, each entry strict, with reason and reproducer."""

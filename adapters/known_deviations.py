@@ -1,0 +1,76 @@
+"""Reading the deviations of a backend: adapters/deviations/<backend>.toml (chapter CONF)."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from packaging.specifiers import SpecifierSet
+
+from conv1d_cts.adapters.conditions import Condition, Fact
+from conv1d_cts.spec.clauses import clauses
+
+KINDS = ("fail", "crash", "hang", "exit")
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """A known departure: on `clauses` and `surfaces`, every example for which `when` holds fails with `kind`."""
+
+    clauses: tuple[str, ...]
+    surfaces: tuple[str, ...]
+    when: Condition
+    kind: str
+    reason: str
+    reproducer: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+    link: str = ""
+    case: Mapping[str, Any] = field(default_factory=dict)
+
+    def covers(self, clause: str, surface: str, kind: str, facts: Mapping[str, Fact]) -> bool:
+        """Whether a failure of that kind in a call with these facts was to be expected."""
+        return clause in self.clauses and surface in self.surfaces and kind == self.kind and self.when.holds(facts)
+
+
+def _entry(table: dict[str, Any], where: str) -> Deviation:
+    unknown = set(table) - {f.name for f in fields(Deviation)}
+    missing = {"clauses", "surfaces", "when", "kind", "reason", "reproducer"} - set(table)
+    if unknown or missing:
+        raise ValueError(f"{where}: unknown fields {sorted(unknown)}, missing fields {sorted(missing)}")
+    if table["kind"] not in KINDS:
+        raise ValueError(f"{where}: kind {table['kind']!r} is not one of {', '.join(KINDS)}")
+    if not set(table["clauses"]) <= set(clauses()):
+        raise ValueError(f"{where}: no clause {sorted(set(table['clauses']) - set(clauses()))}")
+    return Deviation(
+        **{**table, "clauses": tuple(table["clauses"]), "surfaces": tuple(table["surfaces"])}
+        | {"when": Condition(table["when"])}
+    )
+
+
+def parse(text: str, source: str) -> tuple[Deviation, ...]:
+    """The entries of one file. Raises ValueError naming the entry for anything outside the format."""
+    try:
+        tables = tomllib.loads(text).get("deviation", [])
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{source}: {error}") from None
+    return tuple(_entry(table, f"{source}, entry {i}") for i, table in enumerate(tables, start=1))
+
+
+def _applies(deviation: Deviation, versions: Mapping[str, str]) -> bool:
+    """Whether every package of the entry is at a version that the entry speaks of."""
+    return all(
+        package in versions and SpecifierSet(specifier, prereleases=True).contains(versions[package])
+        for package, specifier in deviation.versions.items()
+    )
+
+
+def load(backend: str, versions: Mapping[str, str], path: str = "") -> tuple[Deviation, ...]:
+    """The deviations recorded for a backend at these versions; from `path` where one is given."""
+    file = Path(path) if path else resources.files("conv1d_cts.adapters.deviations") / f"{backend}.toml"
+    if not file.is_file():
+        return ()
+    return tuple(d for d in parse(file.read_text(encoding="utf-8"), file.name) if _applies(d, versions))

@@ -1,0 +1,76 @@
+"""Where adapters are found: entry points of installed distributions, or a file given by its path."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+GROUP = "conv1d_cts.adapters"
+
+# How a user gets the framework behind one of our own adapters.
+PIP_COMMANDS = {
+    "torch": "pip install torch",
+    "tensorflow": "pip install tensorflow-cpu",
+    "jax": "pip install jax",
+    "numpy": "pip install numpy",
+}
+
+
+class UnknownBackendError(LookupError):
+    """No adapter has this name; the message gives the nearest names."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSource:
+    """An adapter that is not loaded yet: a module by its import name, or a file by its path. One of the two is empty."""
+
+    name: str
+    module: str = ""
+    path: str = ""
+
+
+def known() -> dict[str, AdapterSource]:
+    """Every installed adapter by name; none of them is imported."""
+    return {entry.name: AdapterSource(entry.name, module=entry.value) for entry in entry_points(group=GROUP)}
+
+
+def find(name_or_path: str) -> AdapterSource:
+    """The adapter of that name, or in that file. Raises UnknownBackendError, FileNotFoundError."""
+    if name_or_path.endswith(".py"):
+        path = Path(name_or_path).resolve()
+        if not path.is_file():
+            raise FileNotFoundError(f"no adapter file {name_or_path}")
+        return AdapterSource(path.stem, path=str(path))
+    adapters = known()
+    if name_or_path not in adapters:
+        near = get_close_matches(name_or_path, adapters, n=3, cutoff=0.3)
+        hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(sorted(adapters))}"
+        raise UnknownBackendError(f"unknown backend {name_or_path!r}; {hint}; or give the path of an adapter file")
+    return adapters[name_or_path]
+
+
+def load(module: str, path: str) -> Any:
+    """Import an adapter; called only inside the backend's own process.
+
+    Returns the module, or the object called `adapter` in it where there is one. Whatever the import raises, comes out.
+    """
+    loaded = _load_file(path) if path else importlib.import_module(module)
+    return getattr(loaded, "adapter", loaded)
+
+
+def _load_file(path: str) -> ModuleType:
+    name = f"conv1d_cts_adapter_{Path(path).stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,199 @@
+"""A backend as the suite sees it: asks its process, replaces it when it dies, and turns answers into arrays."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from conv1d_cts.adapters.registry import AdapterSource
+from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.isolation.process import BackendProcess, Died, Limits
+from conv1d_cts.conformance.isolation.wire import decode, encode
+from conv1d_cts.conformance.recipes import Operands
+
+Array = np.ndarray[Any, Any]
+
+
+class Refused(Exception):  # noqa: N818 - the verdict's own word
+    """The backend declined the call with an exception of its own."""
+
+    def __init__(self, report: Mapping[str, str]) -> None:
+        super().__init__(f"{report['type']}: {report['message'].splitlines()[0] if report['message'] else ''}"[:300])
+        self.where = report["where"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back of one call: arrays, and the facts that go with them."""
+
+    results: tuple[Array | None, ...]
+    modified: tuple[str, ...]
+    aliases: tuple[str, ...]
+    types: tuple[str, ...]
+    device: str
+    later: tuple[Array | None, ...] = ()
+
+
+def _arrays(payloads: list[dict[str, Any] | None]) -> tuple[Array | None, ...]:
+    return tuple(None if payload is None else decode(payload) for payload in payloads)
+
+
+def _answer(reply: dict[str, Any]) -> Answer:
+    if "refused" in reply:
+        raise Refused(reply["refused"])
+    return Answer(
+        _arrays(reply["results"]),
+        tuple(reply["modified"]),
+        tuple(reply["aliases"]),
+        tuple(reply["types"]),
+        reply["device"],
+        _arrays(reply.get("later", [])),
+    )
+
+
+@dataclass(frozen=True)
+class Call:
+    """One program on named arrays, ready to be sent."""
+
+    program: str
+    arrays: Mapping[str, Array | None]
+    attributes: Mapping[str, Any]
+    wrt: str = ""
+    slot: str = ""
+    layout: str = "contiguous"
+
+    def request(self, surface: str) -> dict[str, Any]:
+        """The call as plain values for the wire."""
+        return {
+            "program": self.program,
+            "surface": surface,
+            "arrays": {name: None if a is None else encode(a) for name, a in self.arrays.items()},
+            "attributes": dict(self.attributes),
+            "wrt": self.wrt,
+            "slot": self.slot,
+            "layout": self.layout,
+        }
+
+
+def call_of(case: Case, operands: Operands, program: str = "conv1d", wrt: str = "", slot: str = "") -> Call:
+    """The call of a program on a case; derivatives get the arrays that they need."""
+    arrays: dict[str, Array | None] = {"x": operands.x, "w": operands.w, "b": operands.b}
+    if program in ("vjp", "vjp_of_vjp", "jvp_of_vjp"):
+        arrays["cotangent"] = operands.cotangent
+    if program in ("jvp", "jvp_of_vjp"):
+        arrays |= {f"{name}_tangent": operands.tangents[name] for name in wrt}
+    if program == "jvp_of_vjp":
+        arrays["cotangent_tangent"] = operands.tangents["cotangent"]
+    if program == "vjp_of_vjp":
+        arrays["outer"] = operands.tangents[slot]
+    return Call(program, arrays, case.attributes, wrt, slot, case.layout)
+
+
+@dataclass
+class Backend:
+    """One adapter on one device, in a process that is replaced whenever it has died."""
+
+    source: AdapterSource
+    device: str = "cpu"
+    python: str = sys.executable
+    limits: Limits = field(default_factory=Limits)
+    _process: BackendProcess | None = field(default=None, repr=False)
+    _spare: BackendProcess | None = field(default=None, repr=False)
+
+    def _start(self) -> BackendProcess:
+        return BackendProcess(self.source, self.device, self.python, self.limits)
+
+    @property
+    def process(self) -> BackendProcess:
+        """The living process; started where there is none."""
+        if self._process is None:
+            self._process, self._spare = self._spare or self._start(), None
+        return self._process
+
+    def describe(self) -> dict[str, Any]:
+        """What the adapter declares. Raises Broken, Died."""
+        return self.process.describe()
+
+    def replace_process(self) -> None:
+        """Go on in a fresh process."""
+        if self._process is not None:
+            self._process.close()
+        self._process = None
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self.process.ask(request)
+        except Died:
+            self.replace_process()
+            # The next one loads its framework while this death is being looked at.
+            self._process, self._spare = self._spare or self._start(), self._start()
+            raise
+
+    def answer(self, surface: str, call: Call) -> Answer:
+        """The answer to one call. Raises Refused, Died."""
+        return _answer(self._ask(call.request(surface)))
+
+    def sequence(self, surface: str, calls: list[Call]) -> list[Answer | Refused]:
+        """The answers to calls made one after another, each with its results read again after the last. Raises Died."""
+        reply = self._ask({"program": "sequence", "requests": [call.request(surface) for call in calls]})
+        if "refused" in reply:
+            raise Refused(reply["refused"])
+        return [_settle(one) for one in reply["sequence"]]
+
+    def close(self) -> None:
+        """End every process of this backend."""
+        for process in (self._process, self._spare):
+            if process is not None:
+                process.close()
+        self._process = self._spare = None
+
+
+def _settle(reply: dict[str, Any]) -> Answer | Refused:
+    try:
+        return _answer(reply)
+    except Refused as refusal:
+        return refusal
+
+
+@dataclass(frozen=True)
+class Surface:
+    """One door to the operator in a backend."""
+
+    backend: Backend
+    name: str
+
+    def answer(self, call: Call) -> Answer:
+        """The answer to one call. Raises Refused, Died."""
+        return self.backend.answer(self.name, call)
+
+    def conv1d(self, case: Case, operands: Operands) -> Array:
+        """Y (N, O, L_out)."""
+        return require(self.answer(call_of(case, operands)).results[0], "y")
+
+    def vjp(self, case: Case, operands: Operands, wrt: str) -> dict[str, Array]:
+        """The gradients of the operands in `wrt`, asked for jointly."""
+        results = self.answer(call_of(case, operands, "vjp", wrt)).results
+        return {name: require(array, f"g{name}") for name, array in zip(wrt, results, strict=True)}
+
+    def sequence(self, calls: list[Call]) -> list[Answer | Refused]:
+        """Calls made one after another."""
+        return self.backend.sequence(self.name, calls)
+
+
+class Violation(AssertionError):  # noqa: N818 - what a clause suffers
+    """A clause does not hold for an example."""
+
+    def __init__(self, message: str, expected: object = "", got: object = "") -> None:
+        super().__init__(message)
+        self.expected, self.got = str(expected), str(got)
+
+
+def require(array: Array | None, name: str) -> Array:
+    """The array itself. Raises Violation where the backend returned none."""
+    if array is None:
+        raise Violation(f"{name} is missing: the backend returned None")
+    return array

@@ -1,0 +1,229 @@
+"""A check: a function that tries one clause on examples, and the engine that runs it and finds out what happened."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from conv1d_cts.adapters.conditions import Condition, Fact
+from conv1d_cts.adapters.known_deviations import Deviation
+from conv1d_cts.conformance.backend import Refused, Surface, Violation
+from conv1d_cts.conformance.cases import Case, case_from
+from conv1d_cts.conformance.isolation.process import Died
+from conv1d_cts.conformance.ledger import Tally
+from conv1d_cts.conformance.strategies import shrink
+
+_SHRINK_SECONDS = 20.0
+
+
+class Example(Protocol):
+    """Anything a check can be tried on: it says its facts to conditions and itself to readers."""
+
+    def facts(self) -> dict[str, Fact]:
+        """What a condition may ask about it."""
+
+    def describe(self) -> dict[str, Any]:
+        """What a certificate says of it."""
+
+
+Body = Callable[[Surface, Any], str | None]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One clause tried by one body.
+
+    `select` takes the pool and gives the examples that can tell right from wrong; `extra` are facts that every example
+    shares (the program it runs); `may_refuse` where the clause allows a clean refusal; fewer than `minimum` examples
+    that held prove nothing.
+    """
+
+    clause: str
+    body: Body
+    select: Callable[[tuple[Case, ...]], Iterable[Any]]
+    extra: dict[str, Fact] = field(default_factory=dict)
+    may_refuse: bool = False
+    minimum: int = 3
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What a backend declares, or was found, not to do."""
+
+    when: Condition
+    reason: str
+    found: bool = False
+
+
+@dataclass
+class LimitRecord:
+    """How often a limit was met, and a call inside it that was not refused."""
+
+    refused: int = 0
+    worked: dict[str, Any] | None = None
+
+
+@dataclass
+class Trial:
+    """One surface of one backend under certification: what the engine needs besides the check."""
+
+    surface: Surface
+    cases: tuple[Case, ...]
+    limits: tuple[Limit, ...]
+    deviations: tuple[Deviation, ...]
+    limit_records: dict[Limit, LimitRecord]
+
+    def facts(self, check: Check, example: Example) -> dict[str, Fact]:
+        """What conditions are evaluated on."""
+        return {
+            **example.facts(), **check.extra, "surface": self.surface.name, "device": self.surface.backend.device,
+        }  # fmt: skip
+
+    def run(self, check: Check) -> Tally:
+        """Try the check on all its examples; stop at the first failure that nobody expects."""
+        tally = Tally(check.clause, self.surface.name, check.minimum)
+        for example in self._examples(check):
+            self._try(check, example, tally)
+            if tally.kind:
+                break
+        tally.judge_stale(self._entries(check))
+        return tally
+
+    def _entries(self, check: Check) -> tuple[Deviation, ...]:
+        return tuple(
+            d for d in self.deviations if check.clause in d.clauses and self.surface.name in d.surfaces
+        )
+
+    def _examples(self, check: Check) -> Iterator[Example]:
+        """The recorded case of each deviation, then what the check selects."""
+        yield from check.select(tuple(case_from(dict(d.case)) for d in self._entries(check) if d.case))
+        yield from check.select(self.cases)
+
+    def _try(self, check: Check, example: Example, tally: Tally) -> None:
+        facts = self.facts(check, example)
+        limit = next((entry for entry in self.limits if entry.when.holds(facts)), None)
+        if limit is not None:
+            self._try_limit(check, example, limit)
+            tally.counts["unsupported"] += 1
+            return
+        for deviation in self._entries(check):
+            tally.met[deviation] += deviation.when.holds(facts)
+        try:
+            finding = check.body(self.surface, example)
+        except Refused as refusal:
+            if check.may_refuse:
+                tally.counts["refused"] += 1
+                return
+            self._failed(check, example, tally, Violation(f"refused a legal call: {refusal}"))
+        except (Violation, Died) as problem:
+            self._failed(check, example, tally, problem)
+        else:
+            tally.counts["held"] += 1
+            if finding:
+                tally.findings[finding] += 1
+
+    def _try_limit(self, check: Check, example: Example, limit: Limit) -> None:
+        """A call inside a limit must be refused; whatever else it does is remembered against the limit (CONF-2)."""
+        record = self.limit_records.setdefault(limit, LimitRecord())
+        try:
+            check.body(self.surface, example)
+        except Refused:
+            record.refused += 1
+        except (Violation, Died) as problem:
+            record.worked = {"message": str(problem), "case": example.describe()}
+        else:
+            record.worked = {"message": "worked", "case": example.describe()}
+
+    def _failed(self, check: Check, example: Example, tally: Tally, problem: Violation | Died) -> None:
+        kind = problem.kind if isinstance(problem, Died) else "fail"
+        expected = self._expected(check, example, kind)
+        if expected is not None:
+            tally.counts["deviating"] += 1
+            first = {"message": str(problem), "case": example.describe(), "examples": 0}
+            tally.deviating.setdefault(expected, first)["examples"] += 1
+            return
+        tally.counts["failed"] += 1
+        tally.kind = kind
+        tally.failure = self._evidence(check, example, kind, problem)
+
+    def _expected(self, check: Check, example: Example, kind: str) -> Deviation | None:
+        facts = self.facts(check, example)
+        return next((d for d in self.deviations if d.covers(check.clause, self.surface.name, kind, facts)), None)
+
+    def _evidence(self, check: Check, example: Example, kind: str, problem: Violation | Died) -> dict[str, Any]:
+        """Confirm a failure in a fresh process, shrink it, and write down what the smallest one shows."""
+        self.surface.backend.replace_process()
+        again = self._outcome(check, example)
+        confirmed = "fresh process" if again is not None and again[0] == kind else "needs history"
+        smallest = example
+        if isinstance(example, Case) and again is not None and again[0] == kind:
+            smallest = next(iter(check.select((shrink(example, self._fails_likewise(check, kind)),))))
+            again = self._outcome(check, smallest) or again
+        shown = again[1] if again is not None else problem
+        return {
+            "message": str(shown),
+            "case": smallest.describe() | check.extra,
+            "expected": shown.expected if isinstance(shown, Violation) else "an answer",
+            "got": shown.got if isinstance(shown, Violation) else shown.log,
+            "confirmed": confirmed,
+        }
+
+    def _outcome(self, check: Check, example: Example) -> tuple[str, Violation | Died] | None:
+        """(kind, problem) where the example fails; None where it holds, or is refused as it may be."""
+        try:
+            check.body(self.surface, example)
+        except Refused as refusal:
+            return None if check.may_refuse else ("fail", Violation(f"refused a legal call: {refusal}"))
+        except Violation as violation:
+            return "fail", violation
+        except Died as death:
+            return death.kind, death
+        return None
+
+    def _fails_likewise(self, check: Check, kind: str) -> Callable[[Case], bool]:
+        """A predicate for the shrinker: inside the check, outside limits and deviations, the same kind of failure."""
+        deadline = time.monotonic() + _SHRINK_SECONDS
+
+        def fails(candidate: Case) -> bool:
+            case = next(iter(check.select((candidate,))), None) if time.monotonic() < deadline else None
+            if case is None:
+                return False
+            if any(limit.when.holds(self.facts(check, case)) for limit in self.limits):
+                return False
+            if self._expected(check, case, kind) is not None:
+                return False
+            outcome = self._outcome(check, case)
+            return outcome is not None and outcome[0] == kind
+
+        return fails
+
+
+def tries(
+    clause: str,
+    body: Body,
+    telling: Callable[[Case], bool] = lambda case: True,
+    *,
+    prepare: Callable[[Case], Case] = lambda case: case,
+    **options: Any,
+) -> Any:
+    """A pytest test of one clause on the cases of the pool for which `telling` holds, after `prepare`.
+
+    `prepare` must leave a case alone that it has prepared before: the shrinker passes its candidates through again.
+    """
+
+    def select(cases: tuple[Case, ...]) -> Iterator[Case]:
+        return (case for case in map(prepare, cases) if telling(case))
+
+    return as_test(Check(clause, body, select, **options))
+
+
+def as_test(check: Check) -> Any:
+    """The pytest test that carries out a check; the plugin provides `conduct`."""
+
+    def test(conduct: Callable[[Check], None]) -> None:
+        conduct(check)
+
+    test.check = check  # type: ignore[attr-defined]  # read by the plugin, which names the clauses that were not run
+    return test

@@ -1,0 +1,90 @@
+"""Operand layouts in memory: the same values, differently laid out (INV-6).
+
+What surrounds or interleaves the values is filled with bytes that are NaN in every floating format, so that a backend
+that reads the raw buffer, or past its end, shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+def _filled(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """An array whose every byte is 0xFF."""
+    count = int(np.prod(shape)) * dtype.itemsize
+    return np.frombuffer(bytearray(b"\xff" * count), dtype=dtype).reshape(shape)
+
+
+def _permuted(a: Array) -> Array:
+    """Axes stored in reverse order: (L, C, N) for x."""
+    return a.T.copy().T
+
+
+def _swapped(a: Array) -> Array:
+    """The last two axes stored swapped: the memory of a channels-last array."""
+    return np.swapaxes(np.swapaxes(a, -1, -2).copy(), -1, -2) if a.ndim > 1 else a
+
+
+def _reversed(a: Array) -> Array:
+    """The last axis stored backwards: a negative stride."""
+    return a[..., ::-1].copy()[..., ::-1]
+
+
+def _strided(a: Array) -> Array:
+    """Every second element of a wider last axis."""
+    wide = _filled((*a.shape[:-1], 2 * a.shape[-1]), a.dtype)
+    view = wide[..., ::2]
+    view[...] = a
+    return view
+
+
+def _embedded(a: Array) -> Array:
+    """The middle of a larger array, along every axis."""
+    large = _filled(tuple(e + 2 for e in a.shape), a.dtype)
+    view = large[tuple(slice(1, e + 1) for e in a.shape)]
+    view[...] = a
+    return view
+
+
+def _broadcast(a: Array) -> Array:
+    """The first item seen again and again: a stride of 0. The values must be alike along the first axis."""
+    return np.broadcast_to(a[:1].copy(), a.shape) if a.shape[0] else a
+
+
+def _read_only(a: Array) -> Array:
+    view = a.copy()
+    view.flags.writeable = False
+    return view
+
+
+def _unaligned(a: Array) -> Array:
+    """One byte past an aligned address."""
+    buffer = bytearray(a.nbytes + 1)
+    view = np.frombuffer(memoryview(buffer)[1:], dtype=a.dtype).reshape(a.shape)
+    view[...] = a
+    return view
+
+
+_ARRANGEMENTS: dict[str, Callable[[Array], Array]] = {
+    "contiguous": lambda a: a,
+    "permuted": _permuted,
+    "swapped": _swapped,
+    "reversed": _reversed,
+    "strided": _strided,
+    "embedded": _embedded,
+    "broadcast": _broadcast,
+    "read-only": _read_only,
+    "unaligned": _unaligned,
+}
+
+LAYOUTS = tuple(_ARRANGEMENTS)
+
+
+def arrange(array: Array, layout: str) -> Array:
+    """`array` (rank >= 1) laid out in memory as `layout` says; a scalar or an empty array stays as it is."""
+    return _ARRANGEMENTS[layout](array) if array.ndim and array.size else array

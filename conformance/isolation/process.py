@@ -1,0 +1,153 @@
+"""The suite's side of the boundary: starts a backend's process, asks it, and says how it died."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import execnet
+import psutil
+
+import conv1d_cts
+from conv1d_cts.adapters.registry import AdapterSource
+
+# The worker is imported in the other interpreter from a folder that holds nothing but this package.
+_BOOTSTRAP = """
+import sys
+package, module, path, device, log = channel.receive()
+sys.path.append(package)
+from conv1d_cts.conformance.isolation.worker import serve
+serve(channel, module, path, device, log)
+"""
+
+_POLL_SECONDS = 0.25
+_QUIET_SECONDS = 2.0  # a process whose channel has closed is given this long to end by itself
+
+
+class Died(Exception):  # noqa: N818 - it is what happened, and the verdict's own word
+    """The backend's process did not answer: `kind` is crash, exit or hang; `log` the last lines it printed."""
+
+    def __init__(self, kind: str, detail: str, log: str = "") -> None:
+        super().__init__(f"{kind}: {detail}")
+        self.kind, self.detail, self.log = kind, detail, log
+
+
+class Broken(Exception):  # noqa: N818 - the adapter is broken, not the suite
+    """The adapter could not be loaded: an error of the file or of the installation, never the backend's fault."""
+
+    def __init__(self, report: dict[str, Any]) -> None:
+        super().__init__(f"{report['type']}: {report['message']}" + (f" ({report['where']})" if report["where"] else ""))
+        self.missing: str | None = report.get("missing")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one answer may cost: seconds for the first (imports included) and any later one, bytes of memory."""
+
+    start_seconds: float = 180.0
+    call_seconds: float = 30.0
+    memory_bytes: int = 8 << 30
+
+
+def _package_folder() -> str:
+    """A folder in which `conv1d_cts` is the only thing to import, so that no other package of ours leaks."""
+    folder = Path(tempfile.mkdtemp(prefix="conv1d-cts-"))
+    (folder / "conv1d_cts").symlink_to(Path(conv1d_cts.__file__).parent, target_is_directory=True)
+    return str(folder)
+
+
+class BackendProcess:
+    """One process with one adapter loaded. Not restarted: a dead one is replaced by its owner."""
+
+    def __init__(self, source: AdapterSource, device: str, python: str = sys.executable, limits: Limits | None = None):
+        self.limits = limits or Limits()
+        self._folder = _package_folder()
+        self._log = Path(self._folder) / "output.log"
+        self._group = execnet.Group()
+        self._gateway = self._group.makegateway(f"popen//python={python}")
+        self._popen = self._gateway._io.popen  # execnet has no public name for the process it started
+        self._channel = self._gateway.remote_exec(_BOOTSTRAP)
+        self._channel.send((self._folder, source.module, source.path, device, str(self._log)))
+        self._description: dict[str, Any] | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """What the adapter declares. Raises Broken where it can't be loaded, Died where loading kills the process."""
+        if self._description is None:
+            reply = self._receive(self.limits.start_seconds)
+            if "broken" in reply:
+                raise Broken(reply["broken"])
+            self._description = reply
+        return self._description
+
+    def ask(self, request: dict[str, Any], seconds: float | None = None) -> dict[str, Any]:
+        """The answer to one request. Raises Died."""
+        self.describe()
+        try:
+            self._channel.send(request)
+        except OSError:
+            raise self._death() from None
+        return self._receive(seconds or self.limits.call_seconds)
+
+    def _receive(self, seconds: float) -> dict[str, Any]:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                answer: dict[str, Any] = self._channel.receive(timeout=_POLL_SECONDS)
+            except self._channel.TimeoutError:
+                self._check_memory()
+                if time.monotonic() > deadline:
+                    self.close()
+                    raise Died("hang", f"no answer within {seconds:g} s", self._tail()) from None
+            except (EOFError, OSError, self._channel.RemoteError):
+                raise self._death() from None
+            else:
+                return answer
+
+    def _check_memory(self) -> None:
+        try:
+            used = psutil.Process(self._popen.pid).memory_info().rss
+        except psutil.NoSuchProcess:
+            return
+        if used > self.limits.memory_bytes:
+            self.close()
+            raise Died("crash", f"used {used >> 20} MiB of memory, the limit is {self.limits.memory_bytes >> 20}")
+
+    def _death(self) -> Died:
+        """What the end of the process looks like from outside."""
+        try:
+            status = self._popen.wait(_QUIET_SECONDS)
+        except Exception as error:  # noqa: BLE001 - subprocess.TimeoutExpired of whichever subprocess execnet uses
+            if type(error).__name__ != "TimeoutExpired":
+                raise
+            self.close()
+            return Died("exit", "stopped answering while its process lived on", self._tail())
+        tail = self._tail()
+        self.close()
+        if status < 0:
+            return Died("crash", signal.Signals(-status).name, tail)
+        return Died("exit", f"ended with status {status}", tail)
+
+    def _tail(self, lines: int = 12) -> str:
+        if not self._log.exists():
+            return ""
+        return "\n".join(self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+
+    def close(self) -> None:
+        """End the process and everything it started. May be called twice."""
+        try:
+            family = psutil.Process(self._popen.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            family = []
+        self._popen.kill()
+        for child in family:
+            child.kill()
+        self._popen.wait()
+        self._group.terminate(timeout=0.1)
+        for file in Path(self._folder).iterdir() if Path(self._folder).exists() else ():
+            if file != self._log:
+                file.unlink()

@@ -1,0 +1,91 @@
+"""What a backend is asked to compute: conv1d itself, and what the suite composes from the adapter's own transforms.
+
+Each program takes a `Task` on native arrays and returns the list of its native results. An operand is named by one
+letter: x, w, b. Derivatives are asked for in the operands that `wrt` lists, the others being closed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Native = Any
+
+
+@dataclass(frozen=True)
+class Task:
+    """One program's material: the adapter, the surface, its attributes, and native arrays by name."""
+
+    adapter: Any
+    surface: Callable[..., Native]
+    attributes: Mapping[str, Any]
+    arrays: Mapping[str, Native]
+    wrt: str
+    slot: str
+
+    def apply(self, **replaced: Native) -> Native:
+        """The surface on x, w, b, some of them replaced."""
+        x, w, b = ({**self.arrays, **replaced}[name] for name in "xwb")
+        return self.surface(x, w, b, **self.attributes)
+
+    def function(self) -> Callable[..., Native]:
+        """The surface as a function of the operands in `wrt`, in that order."""
+        return lambda *primals: self.apply(**dict(zip(self.wrt, primals, strict=True)))
+
+    def primals(self) -> tuple[Native, ...]:
+        """The operands in `wrt`."""
+        return tuple(self.arrays[name] for name in self.wrt)
+
+    def tangents(self) -> tuple[Native, ...]:
+        """A direction for each operand in `wrt`."""
+        return tuple(self.arrays[f"{name}_tangent"] for name in self.wrt)
+
+    def gradient(self) -> Callable[..., Native]:
+        """The first derivative in operand `slot`, as a function of the operands in `wrt` and the cotangent."""
+        position = self.wrt.index(self.slot)
+        return lambda *args: self.adapter.vjp(self.function(), args[:-1], args[-1])[position]
+
+
+def conv1d(task: Task) -> list[Native]:
+    """Y."""
+    return [task.apply()]
+
+
+def vjp(task: Task) -> list[Native]:
+    """The gradient of each operand in `wrt`, asked for jointly."""
+    return list(task.adapter.vjp(task.function(), task.primals(), task.arrays["cotangent"]))
+
+
+def jvp(task: Task) -> list[Native]:
+    """The tangent of y along the tangents of the operands in `wrt`."""
+    return [task.adapter.jvp(task.function(), task.primals(), task.tangents())]
+
+
+def vjp_of_vjp(task: Task) -> list[Native]:
+    """The gradient, in every operand of `wrt` and the cotangent, of <outer, gradient in `slot`>."""
+    primals = (*task.primals(), task.arrays["cotangent"])
+    return list(task.adapter.vjp(task.gradient(), primals, task.arrays["outer"]))
+
+
+def jvp_of_vjp(task: Task) -> list[Native]:
+    """The tangent of the gradient in `slot`, along tangents of every operand of `wrt` and of the cotangent."""
+    primals = (*task.primals(), task.arrays["cotangent"])
+    tangents = (*task.tangents(), task.arrays["cotangent_tangent"])
+    return [task.adapter.jvp(task.gradient(), primals, tangents)]
+
+
+def vmap(task: Task) -> list[Native]:
+    """Y with a new first axis, mapped over the first axis of the operands in `wrt`."""
+    mapped = task.adapter.vmap(task.function(), (0,) * len(task.wrt))
+    return [mapped(*task.primals())]
+
+
+PROGRAMS: dict[str, Callable[[Task], list[Native]]] = {
+    "conv1d": conv1d,
+    "vjp": vjp,
+    "jvp": jvp,
+    "vjp_of_vjp": vjp_of_vjp,
+    "jvp_of_vjp": jvp_of_vjp,
+    "vmap": vmap,
+}

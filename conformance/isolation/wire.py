@@ -1,0 +1,28 @@
+"""Arrays on the wire: a dtype's name, a shape and plain bytes, in row-major order and native byte order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Payload = dict[str, Any]
+
+
+def dtype_of(name: str) -> np.dtype[Any]:
+    """The numpy dtype of that name; `bfloat16` comes from ml_dtypes. Raises TypeError for an unknown name."""
+    if name == "bfloat16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name)
+
+
+def encode(array: np.ndarray[Any, Any]) -> Payload:
+    """An array as a payload; its layout in memory is not kept."""
+    return {"dtype": array.dtype.name, "shape": tuple(int(e) for e in array.shape), "data": array.tobytes()}
+
+
+def decode(payload: Payload) -> np.ndarray[Any, Any]:
+    """The array of a payload: C-contiguous, writable, in memory of its own."""
+    return np.frombuffer(bytearray(payload["data"]), dtype=dtype_of(payload["dtype"])).reshape(payload["shape"])

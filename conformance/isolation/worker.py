@@ -1,0 +1,161 @@
+"""The backend's side of the boundary: loads one adapter, answers one request after another over an execnet channel.
+
+A request names a program, a surface, attributes and arrays; its answer holds the results as payloads and the facts that
+prove who computed them, or the exception with which the backend refused. Both are plain Python values (chapter CONF).
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import platform
+import signal
+import sys
+import traceback
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from conv1d_cts.adapters import registry
+from conv1d_cts.conformance.isolation.arrange import arrange
+from conv1d_cts.conformance.isolation.programs import PROGRAMS, Native, Task
+from conv1d_cts.conformance.isolation.wire import decode, encode
+
+Array = np.ndarray[Any, Any]
+Answer = dict[str, Any]
+_TRANSFORMS = ("vjp", "jvp", "vmap", "compile")
+
+
+def _keep_no_orphan() -> None:
+    """Ask the kernel to end this process with its parent, even while it hangs in native code (Linux only)."""
+    if sys.platform == "linux":
+        import ctypes
+
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, int(signal.SIGKILL))
+
+
+def _capture_output(log: str) -> None:
+    """Send everything that native code prints, and the stack of a fatal signal, to a file."""
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    faulthandler.enable(file=file)
+
+
+def describe(adapter: Any) -> Answer:
+    """What the adapter declares, with the defaults of what it leaves out; None where the suite has to find out."""
+    return {
+        "name": str(adapter.name),
+        "versions": {str(k): str(v) for k, v in adapter.versions.items()},
+        "surfaces": list(_surfaces(adapter)),
+        "devices": list(adapter.devices()) if hasattr(adapter, "devices") else ["cpu"],
+        "dtypes": list(adapter.dtypes) if hasattr(adapter, "dtypes") else None,
+        "limits": dict(adapter.limits) if hasattr(adapter, "limits") else None,
+        "native": str(getattr(adapter, "native", "")),
+        "transforms": [name for name in _TRANSFORMS if hasattr(adapter, name)],
+        "process": {"pid": os.getpid(), "python": platform.python_version(), "platform": platform.platform()},
+    }
+
+
+def _surfaces(adapter: Any) -> Mapping[str, Any]:
+    return getattr(adapter, "surfaces", None) or {"functional": adapter.conv1d}
+
+
+def _own_message(error: BaseException) -> Answer:
+    """An exception as data: type, first lines of its message, and the innermost frame."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return {"type": type(error).__name__, "message": str(error)[:2000], "where": where}
+
+
+def _poison(results: Iterable[Array]) -> None:
+    """Leave freed blocks of the results' sizes full of 0xFF bytes, so that memory never written shows (INV-3)."""
+    for result in results:
+        blocks = [np.full(max(result.nbytes, 1), 0xFF, np.uint8) for _ in range(4)]
+        del blocks
+
+
+class Worker:
+    """One adapter on one device."""
+
+    def __init__(self, adapter: Any, device: str) -> None:
+        self.adapter = adapter
+        self.device = device
+
+    def answer(self, request: Answer) -> Answer:
+        """Carry out one request; an exception of the backend becomes an answer, anything else is left to rise."""
+        try:
+            if request["program"] == "sequence":
+                return self._sequence(request["requests"])
+            arrays, results = self._compute(request)
+            return self._report(request, arrays, results)
+        except Exception as error:  # noqa: BLE001 - whatever a backend raises is its refusal
+            return {"refused": _own_message(error)}
+
+    def _to_native(self, array: Array) -> Native:
+        convert = getattr(self.adapter, "to_native", None)
+        return convert(array, self.device) if convert else array
+
+    def _to_numpy(self, native: Native) -> Array:
+        array = getattr(self.adapter, "to_numpy", np.asarray)(native)
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"to_numpy returned {type(array).__name__}, not numpy.ndarray")
+        return array
+
+    def _compute(self, request: Answer) -> tuple[dict[str, Native], list[Native]]:
+        layout = request["layout"]
+        arrays = {
+            name: None if payload is None else self._to_native(arrange(decode(payload), layout))
+            for name, payload in request["arrays"].items()
+        }
+        attributes = {k: tuple(v) if isinstance(v, list) else v for k, v in request["attributes"].items()}
+        surface = _surfaces(self.adapter)[request["surface"]]
+        task = Task(self.adapter, surface, attributes, arrays, request["wrt"], request["slot"])
+        return arrays, PROGRAMS[request["program"]](task)
+
+    def _report(self, request: Answer, arrays: Mapping[str, Native], results: list[Native]) -> Answer:
+        read = [None if result is None else self._to_numpy(result) for result in results]
+        operands = {name: self._to_numpy(native) for name, native in arrays.items() if native is not None}
+        answer: Answer = {
+            "results": [None if array is None else encode(array) for array in read],
+            "modified": [n for n, a in operands.items() if a.tobytes() != request["arrays"][n]["data"]],
+            "aliases": [n for n, a in operands.items() if any(r is not None and np.may_share_memory(r, a) for r in read)],
+            "types": [f"{type(r).__module__}.{type(r).__qualname__}" for r in results],
+            "device": str(getattr(results[0], "device", "")) if results else "",
+        }
+        _poison(r for r in read if r is not None)
+        return answer
+
+    def _sequence(self, requests: list[Answer]) -> Answer:
+        """Run the requests one after another; read every result when it comes and again after the last one."""
+        kept, answers = [], []
+        for request in requests:
+            try:
+                arrays, results = self._compute(request)
+                answers.append(self._report(request, arrays, results))
+                kept.append(results)
+            except Exception as error:  # noqa: BLE001 - whatever a backend raises is its refusal
+                answers.append({"refused": _own_message(error)})
+                kept.append([])
+        for answer, results in zip(answers, kept, strict=True):
+            answer["later"] = [None if r is None else encode(self._to_numpy(r)) for r in results]
+        return {"sequence": answers}
+
+
+def serve(channel: Any, module: str, path: str, device: str, log: str) -> None:
+    """Load the adapter, say what it is, and answer requests until the channel closes."""
+    _keep_no_orphan()
+    _capture_output(log)
+    try:
+        adapter = registry.load(module, path)
+        description = describe(adapter)
+    except BaseException as error:  # noqa: BLE001 - an adapter file may raise anything, SystemExit included
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        channel.send({"broken": {**_own_message(error), "missing": missing}})
+        return
+    channel.send(description)
+    worker = Worker(adapter, device)
+    for request in channel:
+        channel.send(worker.answer(request))

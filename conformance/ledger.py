@@ -1,0 +1,108 @@
+"""What came of each clause on each surface: counts, the worst thing seen, and the verdict that follows (chapter CONF)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from conv1d_cts.adapters.known_deviations import Deviation
+from conv1d_cts.spec.clauses import clauses
+
+# From the worst to the best. The order decides where several checks of one clause differ.
+VERDICTS = (
+    "error", "crash", "hang", "exit", "fail", "deviation", "vacuous", "refused", "unsupported", "not run", "pass",
+)  # fmt: skip
+FAILURES = ("crash", "hang", "exit", "fail")
+
+
+@dataclass
+class Tally:
+    """One check on one surface. `failure` is the evidence of an unexpected failure, `kind` its verdict."""
+
+    clause: str
+    surface: str
+    minimum: int
+    counts: Counter[str] = field(default_factory=Counter)
+    findings: Counter[str] = field(default_factory=Counter)
+    deviating: dict[Deviation, dict[str, Any]] = field(default_factory=dict)
+    met: Counter[Deviation] = field(default_factory=Counter)
+    kind: str = ""
+    failure: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> str:
+        """The verdict, as chapter CONF defines it."""
+        if self.kind:
+            return self.kind
+        if self.counts["deviating"]:
+            return "deviation"
+        if self.counts["held"] >= self.minimum:
+            return "pass"
+        if self.counts["refused"] and not self.counts["held"]:
+            return "refused"
+        return "unsupported" if self.counts["unsupported"] and not self.counts["held"] else "vacuous"
+
+    def judge_stale(self, expected: tuple[Deviation, ...]) -> None:
+        """Fail on entries for this clause and surface of which nothing came: they no longer describe the backend."""
+        stale = [d for d in expected if d not in self.deviating]
+        if stale and not self.kind:
+            self.kind = "fail"
+            seen = f"{self.met[stale[0]]} examples inside its condition, none of which failed"
+            self.failure = {"message": f"stale deviation: {stale[0].when.text!r} ({stale[0].reason}): {seen}"}
+
+
+def _deviation_evidence(tally: Tally) -> list[dict[str, Any]]:
+    return [
+        {
+            "reason": deviation.reason,
+            "link": deviation.link,
+            "when": deviation.when.text,
+            "kind": deviation.kind,
+            "reproducer": deviation.reproducer,
+            "examples": first["examples"],
+            "inside": tally.met[deviation],
+            "message": first["message"],
+            "case": first["case"],
+        }
+        for deviation, first in tally.deviating.items()
+    ]
+
+
+def row(tallies: list[Tally]) -> dict[str, Any]:
+    """The certificate's row of one clause on one surface, from every check of it."""
+    worst = min(tallies, key=lambda t: VERDICTS.index(t.verdict))
+    counts: Counter[str] = sum((t.counts for t in tallies), Counter())
+    findings: Counter[str] = sum((t.findings for t in tallies), Counter())
+    evidence: dict[str, Any] = dict(worst.failure)
+    if findings:
+        evidence["finding"] = "; ".join(f"{text} ({n} examples)" for text, n in sorted(findings.items()))
+    deviations = [entry for tally in tallies for entry in _deviation_evidence(tally)]
+    if deviations:
+        evidence["deviations"] = deviations
+    return {
+        "id": worst.clause,
+        "level": clauses()[worst.clause].level,
+        "surface": worst.surface,
+        "verdict": worst.verdict,
+        "examples": {
+            "run": sum(counts.values()),
+            "telling": counts["held"] + counts["deviating"] + counts["failed"],
+            "deviating": counts["deviating"],
+            "refused": counts["refused"],
+            "unsupported": counts["unsupported"],
+        },
+        "evidence": evidence,
+    }
+
+
+def overall(rows: list[dict[str, Any]], complete: bool) -> str:
+    """The verdict on a backend: a MUST that fails denies certification, a SHOULD does not."""
+    verdicts = {r["verdict"] for r in rows if r["level"] == "MUST"}
+    if "error" in {r["verdict"] for r in rows}:
+        return "error"
+    if verdicts & set(FAILURES):
+        return "nonconformant"
+    if not complete:
+        return "partial"
+    return "conformant with deviations" if "deviation" in {r["verdict"] for r in rows} else "conformant"

@@ -1,0 +1,95 @@
+"""The pytest plugin: `pytest --pyargs conv1d_cts.conformance -p conv1d_cts.conformance.plugin --backend torch`.
+
+Each test is one check on one surface. Whatever the checks find goes to the ledger; a certificate is written where
+`--certificate` names a folder.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conv1d_cts.conformance.check import Check
+from conv1d_cts.conformance.pool import PROFILES
+from conv1d_cts.conformance.session import Options, Session
+
+_SESSION = pytest.StashKey[Session]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of a certification."""
+    group = parser.getgroup("conv1d-cts", "conformance of conv1d backends")
+    group.addoption("--backend", help="name of an installed adapter, or path of an adapter file")
+    group.addoption("--device", default="cpu", help="device the backend computes on (default: cpu)")
+    group.addoption("--surface", action="append", help="only this surface; may be repeated (default: all)")
+    group.addoption("--profile", default="standard", choices=sorted(PROFILES), help="how far to go (default: standard)")
+    group.addoption("--cts-seed", type=int, default=0, help="seed of every case (default: 0)")
+    group.addoption("--python", default=sys.executable, help="interpreter of the backend's process (default: this one)")
+    group.addoption("--deviations", default="", help="file of known deviations (default: the one of the backend)")
+    group.addoption("--certificate", default="", help="folder that the certificate is written to")
+
+
+def _options(config: pytest.Config) -> Options:
+    return Options(
+        backend=config.getoption("--backend"),
+        device=config.getoption("--device"),
+        surfaces=tuple(config.getoption("--surface") or ()),
+        profile=config.getoption("--profile"),
+        seed=config.getoption("--cts-seed"),
+        python=config.getoption("--python"),
+        deviations=config.getoption("--deviations"),
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the backend: its surfaces name the tests."""
+    if not config.getoption("--backend"):
+        return
+    config.stash[_SESSION] = Session(_options(config))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test for each check on each surface."""
+    check = getattr(metafunc.function, "check", None)
+    if check is None or "conduct" not in metafunc.fixturenames:
+        return
+    session = metafunc.config.stash.get(_SESSION, None)
+    metafunc.parametrize("conduct", session.surface_names if session else [], indirect=True)
+
+
+@pytest.fixture
+def conduct(request: pytest.FixtureRequest) -> Callable[[Check], None]:
+    """Carries out a check on the surface, and turns its verdict into pytest's."""
+    session = request.config.stash[_SESSION]
+
+    def carry_out(check: Check) -> None:
+        tally = session.run(check, request.param)
+        if tally.kind:
+            pytest.fail(_sentence(check.clause, tally.surface, tally.kind, tally.failure), pytrace=False)
+        if tally.verdict == "deviation":
+            pytest.xfail("; ".join(d.reason for d in tally.deviating))
+        if tally.verdict != "pass":
+            pytest.skip(tally.verdict)
+
+    return carry_out
+
+
+def _sentence(clause: str, surface: str, kind: str, failure: dict[str, Any]) -> str:
+    lines = [f"{clause} on {surface}: {kind}: {failure['message']}"]
+    lines += [f"  {name}: {failure[name]}" for name in ("case", "expected", "got", "confirmed") if failure.get(name)]
+    return "\n".join(lines)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """End the backend's processes and write the certificate, whole or partial."""
+    own = session.config.stash.get(_SESSION, None)
+    if own is None:
+        return
+    folder = session.config.getoption("--certificate")
+    if folder:
+        own.finish(Path(folder), interrupted=exitstatus == pytest.ExitCode.INTERRUPTED)
+    own.close()

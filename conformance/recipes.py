@@ -1,0 +1,113 @@
+"""Data recipes: the arrays of a case, rebuilt from its integers.
+
+lattice    integers so small that every partial sum is exact in the dtype: any honest arithmetic gives the same bits
+gaussian   standard normal values
+wide       standard normal values times powers of two over the exponent range that a product survives
+cancelling products that come in pairs of opposite sign, so that the sum is far smaller than its terms
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.isolation.wire import dtype_of
+from conv1d_cts.spec.geometry import Geometry
+
+Array = np.ndarray[Any, Any]
+
+# Bits of the significand, the implicit one included; integers are exact to their width.
+SIGNIFICAND_BITS = {
+    "float16": 11, "bfloat16": 8, "float32": 24, "float64": 53, "complex64": 24, "complex128": 53,
+    "int8": 7, "uint8": 8, "int16": 15, "int32": 31, "int64": 63,
+}  # fmt: skip
+_LARGEST_LATTICE_VALUE = 100  # 7 bits: an operand that bfloat16 holds exactly
+
+
+@dataclass(frozen=True)
+class Operands:
+    """The arrays of a case: x (N,C,L), w (O,C/g,K), b (O,) or None, a cotangent (N,O,L_out), and a direction for each."""
+
+    x: Array
+    w: Array
+    b: Array | None
+    cotangent: Array
+    tangents: dict[str, Array] = field(default_factory=dict)
+
+
+def most_products(g: Geometry) -> int:
+    """The most products that any of y, gx, gw, gb sums for one element."""
+    forward = (g.c_in // g.groups) * g.kernel
+    return max(forward, (g.c_out // g.groups) * g.kernel, g.n * g.l_out, 1) + 1
+
+
+def lattice_fits(geometry: Geometry, dtype: str) -> bool:
+    """Whether non-zero integers exist for which every partial sum is exact in the dtype."""
+    return _lattice_budget(geometry, dtype) >= 1
+
+
+def _lattice_budget(geometry: Geometry, dtype: str) -> float:
+    """The largest a^2 for which 2 n a^2 <= 2^p, p the bits of the significand (ACC, lattice theorem)."""
+    products = 2 * most_products(geometry) * (2 if dtype.startswith("complex") else 1)
+    return 2 ** SIGNIFICAND_BITS[dtype] / products
+
+
+def _lattice(rng: np.random.Generator, case: Case) -> Callable[[tuple[int, ...]], Array]:
+    """Draws integers of absolute value 1 ... a, so that no tap goes unseen."""
+    budget = _lattice_budget(case.geometry, case.dtype)
+    largest = max(1, min(_LARGEST_LATTICE_VALUE, math.isqrt(int(budget))))
+    return lambda shape: rng.integers(1, largest + 1, shape) * rng.choice(np.array([-1, 1]), shape)
+
+
+def _gaussian(rng: np.random.Generator, case: Case) -> Callable[[tuple[int, ...]], Array]:
+    return lambda shape: rng.standard_normal(shape)
+
+
+_WIDE_EXPONENTS = {"float16": 5, "bfloat16": 50, "float32": 50, "complex64": 50}
+
+
+def _wide(rng: np.random.Generator, case: Case) -> Callable[[tuple[int, ...]], Array]:
+    reach = _WIDE_EXPONENTS.get(case.dtype, 400)
+    return lambda shape: rng.standard_normal(shape) * np.exp2(rng.integers(-reach, reach // 2, shape))
+
+
+_DRAWS = {"lattice": _lattice, "gaussian": _gaussian, "wide": _wide, "cancelling": _gaussian}
+
+
+def _cancel(x: Array, w: Array) -> None:
+    """Make neighbouring channels' products opposite up to the last bits: x[c+1] = x[c], w[c+1] = -w[c] (1 + 2^-8)."""
+    pairs = w.shape[1] // 2 * 2
+    w[:, 1:pairs:2] = -w[:, 0:pairs:2] * (1 + 2**-8)
+    channels = x.shape[1] // 2 * 2
+    x[:, 1:channels:2] = x[:, 0:channels:2]
+
+
+def operands(case: Case) -> Operands:
+    """The arrays of a case. Equal cases give equal bytes."""
+    g = case.geometry
+    rng = np.random.default_rng([case.seed, g.n, g.c_in, g.length, g.kernel])
+    draw = _DRAWS[case.recipe](rng, case)
+    dtype = dtype_of(case.dtype)
+
+    def make(shape: tuple[int, ...]) -> Array:
+        values = draw(shape)
+        if dtype.kind == "c":
+            values = values + 1j * draw(shape)
+        if dtype.kind == "u":
+            values = abs(values)
+        return values.astype(dtype)
+
+    x, w, b, cotangent = make(g.x_shape), make(g.w_shape), make(g.b_shape), make(g.y_shape)
+    if case.recipe == "cancelling":
+        _cancel(x, w)
+    tangents = {"x": make(g.x_shape), "w": make(g.w_shape), "b": make(g.b_shape), "cotangent": make(g.y_shape)}
+    arrays = [x, w, b, cotangent, *tangents.values()]
+    if case.layout == "broadcast":
+        for array in arrays:
+            array[...] = array[:1]
+    return Operands(x, w, b if case.bias else None, cotangent, tangents)

@@ -1,0 +1,187 @@
+"""Chapter GRAD: first and second derivatives, through the backend's own transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import combinations, product
+from typing import Any
+
+import numpy as np
+
+from conv1d_cts.conformance import judge, oracle
+from conv1d_cts.conformance.backend import Surface, Violation, call_of, require
+from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.check import Check, as_test, tries
+from conv1d_cts.conformance.recipes import lattice_fits, operands
+from conv1d_cts.conformance.values import gradient_is_exact, is_plain, non_empty, operand_names, with_bias
+from conv1d_cts.spec.geometry import Geometry
+from conv1d_cts.spec.padding import source_index
+
+_LARGE = 31
+
+
+def _zeros(case: Case) -> bool:
+    return case.padding_mode == "zeros" and non_empty(case)
+
+
+def _largest(case: Case) -> int:
+    g = case.geometry
+    return max(g.n, g.c_in, g.c_out, g.length, g.l_out, g.kernel, g.stride, g.dilation, g.groups, *g.pads)
+
+
+def _vjp(
+    clause: str, wrt: str, telling: Callable[[Case], bool], prepare: Callable[[Case], Case] = with_bias, **more: Any
+) -> Any:
+    return tries(clause, gradient_is_exact(wrt), telling, prepare=prepare, extra={"function": "vjp", "wrt": wrt}, **more)
+
+
+test_grad_1_of_x = _vjp("GRAD-1", "x", lambda c: _zeros(c) and is_plain(c.geometry))
+test_grad_2_of_w = _vjp("GRAD-2", "w", lambda c: _zeros(c) and is_plain(c.geometry))
+test_grad_3_of_b = _vjp("GRAD-3", "b", _zeros)
+test_grad_5_explicit_padding = _vjp(
+    "GRAD-5", "xwb", lambda c: _zeros(c) and not isinstance(c.geometry.padding, str) and sum(c.geometry.pads) > 0
+)
+test_grad_6_names_and_modes = _vjp(
+    "GRAD-6", "xwb",
+    lambda c: non_empty(c) and (isinstance(c.geometry.padding, str) or c.padding_mode != "zeros"),
+)  # fmt: skip
+test_grad_7_stride_and_dilation = _vjp(
+    "GRAD-7", "xwb", lambda c: _zeros(c) and (c.geometry.stride > 1 or c.geometry.dilation > 1)
+)
+test_grad_8_groups = _vjp("GRAD-8", "xwb", lambda c: _zeros(c) and c.geometry.groups > 1)
+test_grad_15_extents = _vjp("GRAD-15", "xwb", lambda c: _zeros(c) and _largest(c) >= _LARGE)
+
+
+def read_samples(case: Case) -> np.ndarray[Any, Any]:
+    """Of each sample of the input, whether any tap of any window reads it, in place or through padding."""
+    g = case.geometry
+    read = np.zeros(g.length, dtype=bool)
+    for i, k in product(range(g.l_out), range(g.kernel)):
+        source = source_index(case.padding_mode, i * g.stride + k * g.dilation - g.pads[0], g.length)
+        if source is not None:
+            read[source] = True
+    return read
+
+
+def unread_have_none(surface: Surface, case: Case) -> None:
+    """Gx is exactly 0 at samples that no tap reads."""
+    gx = surface.vjp(case, operands(case), "x")["x"]
+    judge.same_shape(gx, case.geometry.x_shape, "gx")
+    stray = gx[..., ~read_samples(case)]
+    if (stray != 0).any():
+        raise Violation("a sample that no tap reads has a gradient", 0, stray[stray != 0][0])
+
+
+test_grad_4_unread_samples = tries(
+    "GRAD-4", unread_have_none,
+    lambda c: non_empty(c) and _largest(c) < 300 and not read_samples(c).all(),
+    extra={"function": "vjp", "wrt": "x"},
+)  # fmt: skip
+
+
+def shapes_and_dtypes(surface: Surface, case: Case) -> None:
+    """Each gradient has the shape and dtype of its operand."""
+    given = operands(case)
+    for name, gradient in surface.vjp(case, given, operand_names(case)).items():
+        operand = require(getattr(given, name), name)
+        judge.same_shape(gradient, operand.shape, f"g{name}")
+        if gradient.dtype != operand.dtype:
+            raise Violation(f"g{name} is {gradient.dtype}, {name} is {operand.dtype}", operand.dtype, gradient.dtype)
+
+
+test_grad_9_shapes_and_dtypes = tries("GRAD-9", shapes_and_dtypes, non_empty, extra={"function": "vjp", "wrt": "xwb"})
+
+
+def _empty_cases(cases: tuple[Case, ...]) -> Iterator[Case]:
+    """Each extent in turn 0, and no window at all."""
+    for name, groups, stride, bias in product(("n", "c_in", "c_out", "length", "l_out"), (1, 2), (1, 2), (True, False)):
+        extents = {"n": 2, "c_in": 2 * groups, "c_out": 3 * groups, "length": 5}
+        extents |= {"length": 1} if name == "l_out" else {name: 0}
+        padding = (3, 3) if name == "length" else (0, 1)
+        geometry = Geometry(**extents, kernel=4, stride=stride, groups=groups, padding=padding)
+        yield Case(geometry, bias=bias)
+    yield from (case for case in cases if not non_empty(case))
+
+
+test_grad_10_zero_size = as_test(
+    Check(
+        "GRAD-10", gradient_is_exact("xwb"), _empty_cases, {"function": "vjp", "wrt": "xwb"}, may_refuse=True,
+    )
+)  # fmt: skip
+
+
+def alone_and_jointly(surface: Surface, case: Case) -> None:
+    """Asked for in any company, each gradient is the same."""
+    given, names = operands(case), operand_names(case)
+    want = oracle.gradients(case, given)
+    for size in range(1, len(names)):
+        for asked in map("".join, combinations(names, size)):
+            for name, gradient in surface.vjp(case, given, asked).items():
+                judge.equal(gradient, want[name], f"g{name}, asked for as {asked!r},")
+
+
+test_grad_11_alone = tries(
+    "GRAD-11", alone_and_jointly, lambda c: non_empty(c) and _largest(c) < _LARGE, extra={"function": "vjp"}
+)
+
+
+def jvp_is_exact(surface: Surface, case: Case) -> None:
+    """The tangent of y, along each operand alone and along all."""
+    given, names = operands(case), operand_names(case)
+    for wrt in (*names, names):
+        got = require(surface.answer(call_of(case, given, "jvp", wrt)).results[0], "the tangent")
+        judge.equal(got, oracle.tangent(case, given, wrt), f"the tangent along {wrt}")
+
+
+test_grad_12_jvp = tries("GRAD-12", jvp_is_exact, non_empty, extra={"function": "jvp"})
+
+
+def vjp_of_vjp_is_exact(surface: Surface, case: Case) -> None:
+    """The gradient of <outer, g_slot> in x, w, b and the cotangent."""
+    given, wrt = operands(case), operand_names(case)
+    for slot in wrt:
+        got = surface.answer(call_of(case, given, "vjp_of_vjp", wrt, slot)).results
+        want = oracle.second_vjp(case, given, slot)
+        for name, array in zip((*wrt, "cotangent"), got, strict=True):
+            judge.equal(require(array, name), want[name], f"d<u, g{slot}>/d{name}")
+
+
+def jvp_of_vjp_is_exact(surface: Surface, case: Case) -> None:
+    """The tangent of g_slot along directions of every operand and of the cotangent."""
+    given, wrt = operands(case), operand_names(case)
+    for slot in wrt:
+        got = require(surface.answer(call_of(case, given, "jvp_of_vjp", wrt, slot)).results[0], "the tangent")
+        judge.equal(got, oracle.second_jvp(case, given, slot), f"the tangent of g{slot}")
+
+
+def _for_second_order(case: Case) -> bool:
+    return non_empty(case) and _largest(case) < _LARGE and case.dtype in ("float32", "float64")
+
+
+test_grad_13_vjp_of_vjp = tries(
+    "GRAD-13", vjp_of_vjp_is_exact, _for_second_order, extra={"function": "vjp_of_vjp"}
+)
+test_grad_13_jvp_of_vjp = tries(
+    "GRAD-13", jvp_of_vjp_is_exact, _for_second_order, extra={"function": "jvp_of_vjp"}
+)
+
+
+def complex_convention(surface: Surface, case: Case) -> str:
+    """Which of the two legal gradients of a complex convolution this is."""
+    given = operands(case)
+    got = surface.vjp(case, given, "xw")
+    plain = oracle.vjp(case, given.x, given.w, given.b, given.cotangent)
+    conjugate = oracle.vjp(case, given.x.conj(), given.w.conj(), given.b, given.cotangent)
+    for convention, want in (("adjoint: conj(w), conj(x)", conjugate), ("transpose: w, x", plain)):
+        if all(np.array_equal(got[name], want[name]) for name in "xw"):
+            return convention
+    raise Violation("gx and gw are neither both the adjoint's nor both the transpose's", "one of the two", "neither")
+
+
+test_grad_14_complex = tries(
+    "GRAD-14", complex_convention,
+    lambda c: _zeros(c) and _largest(c) < _LARGE and c.seed % 4 == 0 and lattice_fits(c.geometry, c.dtype),
+    prepare=lambda c: replace(c, dtype="complex128" if c.dtype in ("float64", "complex128") else "complex64"),
+    extra={"function": "vjp", "wrt": "xw"},
+)  # fmt: skip

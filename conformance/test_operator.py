@@ -1,0 +1,80 @@
+"""Chapter OP: the value of the operator."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from conv1d_cts.conformance.backend import Surface, Violation
+from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.check import tries
+from conv1d_cts.conformance.recipes import lattice_fits, operands
+from conv1d_cts.conformance.values import forward_is_exact, is_plain, non_empty, with_bias
+
+_LARGE = 31  # one below the first power of two of the pool's ladders
+
+
+def _zeros(case: Case) -> bool:
+    return case.padding_mode == "zeros" and non_empty(case)
+
+
+def _largest(case: Case) -> int:
+    g = case.geometry
+    return max(g.n, g.c_in, g.c_out, g.length, g.l_out, g.kernel, g.stride, g.dilation, g.groups, *g.pads)
+
+
+def dtype_is_kept(surface: Surface, case: Case) -> None:
+    """Y has the one dtype of x, w and b."""
+    got = surface.conv1d(case, operands(case)).dtype.name
+    if got != case.dtype:
+        raise Violation(f"y is {got}, its operands are {case.dtype}", case.dtype, got)
+
+
+test_op_1_value = tries("OP-1", forward_is_exact, lambda c: _zeros(c) and is_plain(c.geometry))
+test_op_2_stride = tries("OP-2", forward_is_exact, lambda c: _zeros(c) and c.geometry.stride > 1 and c.geometry.l_out > 1)
+test_op_3_dilation = tries(
+    "OP-3", forward_is_exact, lambda c: _zeros(c) and c.geometry.dilation > 1 and c.geometry.kernel > 1
+)
+test_op_4_groups = tries(
+    "OP-4", forward_is_exact, lambda c: _zeros(c) and 1 < c.geometry.groups < c.geometry.c_in
+)
+test_op_5_depthwise = tries(
+    "OP-5", forward_is_exact, lambda c: _zeros(c) and c.geometry.groups == c.geometry.c_in > 1
+)
+test_op_6_bias = tries("OP-6", forward_is_exact, _zeros, prepare=with_bias)
+test_op_7_dtype = tries("OP-7", dtype_is_kept, non_empty)
+test_op_8_pointwise = tries("OP-8", forward_is_exact, lambda c: _zeros(c) and c.geometry.kernel == 1)
+test_op_9_extents = tries("OP-9", forward_is_exact, lambda c: _zeros(c) and _largest(c) >= _LARGE)
+
+
+def _complex(case: Case) -> Case:
+    """The case with complex operands of the width of its dtype."""
+    return replace(case, dtype="complex128" if case.dtype in ("float64", "complex128") else "complex64")
+
+
+test_op_10_complex = tries(
+    "OP-10", forward_is_exact,
+    lambda c: _zeros(c) and _largest(c) < _LARGE and c.seed % 4 == 0 and lattice_fits(c.geometry, c.dtype),
+    prepare=_complex,
+)  # fmt: skip
+
+_INTEGER_DTYPES = ("int8", "int16", "int32", "int64", "uint8")
+
+
+def integer_arithmetic(surface: Surface, case: Case) -> str:
+    """What becomes of integers: refused, or exact; anything else is named."""
+    try:
+        forward_is_exact(surface, case)
+    except Violation as violation:
+        return f"{case.dtype}: {violation}"
+    return f"{case.dtype}: exact"
+
+
+def _integers(case: Case) -> Case:
+    return replace(case, dtype=_INTEGER_DTYPES[case.seed % len(_INTEGER_DTYPES)])
+
+
+test_op_11_integers = tries(
+    "OP-11", integer_arithmetic,
+    lambda c: _zeros(c) and is_plain(c.geometry) and lattice_fits(c.geometry, c.dtype),
+    prepare=_integers, may_refuse=True,
+)  # fmt: skip

@@ -1,0 +1,61 @@
+"""Chapter SHAPE: output length, and what happens where an extent is 0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import product
+
+from conv1d_cts.conformance import judge
+from conv1d_cts.conformance.backend import Surface
+from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.check import Check, as_test, tries
+from conv1d_cts.conformance.recipes import operands
+from conv1d_cts.conformance.values import forward_is_exact, non_empty
+from conv1d_cts.spec.geometry import Geometry
+
+
+def shape_is_defined(surface: Surface, case: Case) -> None:
+    """Y has shape (N, O, L_out)."""
+    judge.same_shape(surface.conv1d(case, operands(case)), case.geometry.y_shape, "y")
+
+
+def _distinct(case: Case) -> bool:
+    return len(set(case.geometry.y_shape)) == 3 and non_empty(case)
+
+
+test_shape_1_axes = tries("SHAPE-1", shape_is_defined, _distinct)
+test_shape_2_output_length = tries("SHAPE-2", shape_is_defined, non_empty)
+test_shape_3_single_output = tries("SHAPE-3", forward_is_exact, lambda c: c.geometry.l_out == 1 and non_empty(c))
+
+
+def _empty(name: str, cases: Iterable[Case]) -> Iterable[Case]:
+    """Cases of the pool with one extent set to 0, where that is legal; padding keeps windows alive for L = 0."""
+    for n, groups, kernel, stride, dilation, bias, dtype in product(
+        (1, 3), (1, 2), (1, 3), (1, 2), (1, 2), (True, False), ("float32", "float64")
+    ):
+        pads = (dilation * (kernel - 1) + 1, dilation * (kernel - 1)) if name == "length" else (1, 0)
+        extents = {"n": n, "c_in": 2 * groups, "c_out": 3 * groups, "length": 7} | {name: 0}
+        geometry = Geometry(**extents, kernel=kernel, stride=stride, dilation=dilation, groups=groups, padding=pads)
+        yield Case(geometry, dtype, bias, seed=kernel + 10 * n)
+    yield from (case for case in cases if getattr(case.geometry, name) == 0)
+
+
+def _too_long(cases: Iterable[Case]) -> Iterable[Case]:
+    """Windows longer than the padded input, by one sample and by many."""
+    for kernel, dilation, stride, short, bias in product((2, 3, 7), (1, 2), (1, 2, 3), (1, 2, 5), (True, False)):
+        length = dilation * (kernel - 1) + 1 - short
+        if length > 0:
+            lo = 1 if length > 1 else 0
+            yield Case(Geometry(2, 2, 3, length - lo, kernel, stride, dilation, 1, (lo, 0)), bias=bias, seed=short)
+    yield from (case for case in cases if case.geometry.l_out == 0)
+
+
+def _empty_check(clause: str, name: str) -> Check:
+    return Check(clause, forward_is_exact, lambda cases: _empty(name, cases), may_refuse=True)
+
+
+test_shape_4_no_window = as_test(Check("SHAPE-4", forward_is_exact, _too_long, may_refuse=True))
+test_shape_5_empty_batch = as_test(_empty_check("SHAPE-5", "n"))
+test_shape_6_empty_length = as_test(_empty_check("SHAPE-6", "length"))
+test_shape_7_no_input_channels = as_test(_empty_check("SHAPE-7", "c_in"))
+test_shape_8_no_output_channels = as_test(_empty_check("SHAPE-8", "c_out"))

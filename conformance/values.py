@@ -1,0 +1,53 @@
+"""Bodies shared by the chapters: a forward or gradient call on lattice data, compared exactly with the oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from conv1d_cts.conformance import judge, oracle
+from conv1d_cts.conformance.backend import Surface
+from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.recipes import operands
+from conv1d_cts.spec.geometry import Geometry
+
+
+def forward_is_exact(surface: Surface, case: Case) -> None:
+    """Y equals the definition's y in every element, on data for which no honest arithmetic rounds."""
+    given = operands(case)
+    judge.equal(surface.conv1d(case, given), oracle.forward(case, given), "y")
+
+
+def operand_names(case: Case) -> str:
+    """The operands of a case by their letters."""
+    return "xwb" if case.bias else "xw"
+
+
+def gradient_is_exact(wrt: str) -> Callable[[Surface, Case], None]:
+    """A body: each gradient in `wrt` (those that the case has), asked for jointly, equals the formula's."""
+
+    def body(surface: Surface, case: Case) -> None:
+        given = operands(case)
+        asked = "".join(name for name in wrt if name in operand_names(case))
+        got = surface.vjp(case, given, asked)
+        want = oracle.gradients(case, given)
+        for name in asked:
+            judge.equal(got[name], want[name], f"g{name}")
+
+    return body
+
+
+def is_plain(g: Geometry) -> bool:
+    """Stride, dilation and groups are 1."""
+    return g.stride == g.dilation == g.groups == 1
+
+
+def with_bias(case: Case) -> Case:
+    """The case with a bias."""
+    return replace(case, bias=True)
+
+
+def non_empty(case: Case) -> bool:
+    """There is something to compute: no extent is 0, and there is a window."""
+    g = case.geometry
+    return min(g.n, g.c_in, g.c_out, g.length, g.l_out) > 0
