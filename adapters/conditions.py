@@ -66,7 +66,9 @@ class Condition:
                 raise ValueError(f"condition {self.text!r}: {type(node).__name__} is not part of the language")
             if isinstance(node, ast.Name) and node.id not in FACTS:
                 near = get_close_matches(node.id, FACTS, n=3)
-                raise ValueError(f"condition {self.text!r}: unknown name {node.id!r}, nearest: {', '.join(near) or '-'}")
+                raise ValueError(
+                    f"condition {self.text!r}: unknown name {node.id!r}, nearest: {', '.join(near) or '-'}"
+                )
         object.__setattr__(self, "_node", tree.body)
 
     def holds(self, facts: Mapping[str, Fact]) -> bool:

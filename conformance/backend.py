@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -72,7 +73,7 @@ class Call:
             "program": self.program,
             "surface": surface,
             "arrays": {name: None if a is None else encode(a) for name, a in self.arrays.items()},
-            "attributes": dict(self.attributes),
+            "attributes": json.dumps(dict(self.attributes)),  # JSON holds integers of any size
             "wrt": self.wrt,
             "slot": self.slot,
             "layout": self.layout,

@@ -67,7 +67,9 @@ class Case:
         """The case as a flat dictionary for a certificate."""
         flat = asdict(self)
         geometry = flat.pop("geometry")
-        geometry["padding"] = list(geometry["padding"]) if isinstance(geometry["padding"], tuple) else geometry["padding"]
+        geometry["padding"] = (
+            list(geometry["padding"]) if isinstance(geometry["padding"], tuple) else geometry["padding"]
+        )
         return {**geometry, **flat}
 
 

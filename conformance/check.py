@@ -36,8 +36,8 @@ class Check:
     """One clause tried by one body.
 
     `select` takes the pool and gives the examples that can tell right from wrong; `extra` are facts that every example
-    shares (the program it runs); `may_refuse` where the clause allows a clean refusal; fewer than `minimum` examples
-    that held prove nothing.
+    shares (the program it runs); `may_refuse` where the clause allows a clean refusal, `must_refuse` where it asks for
+    one; fewer than `minimum` examples that held prove nothing.
     """
 
     clause: str
@@ -45,6 +45,7 @@ class Check:
     select: Callable[[tuple[Case, ...]], Iterable[Any]]
     extra: dict[str, Fact] = field(default_factory=dict)
     may_refuse: bool = False
+    must_refuse: bool = False
     minimum: int = 3
 
 
@@ -73,7 +74,7 @@ class Trial:
     cases: tuple[Case, ...]
     limits: tuple[Limit, ...]
     deviations: tuple[Deviation, ...]
-    limit_records: dict[Limit, LimitRecord]
+    limit_records: dict[Limit, LimitRecord] = field(default_factory=dict)
 
     def facts(self, check: Check, example: Example) -> dict[str, Fact]:
         """What conditions are evaluated on."""
@@ -92,9 +93,7 @@ class Trial:
         return tally
 
     def _entries(self, check: Check) -> tuple[Deviation, ...]:
-        return tuple(
-            d for d in self.deviations if check.clause in d.clauses and self.surface.name in d.surfaces
-        )
+        return tuple(d for d in self.deviations if check.clause in d.clauses and self.surface.name in d.surfaces)
 
     def _examples(self, check: Check) -> Iterator[Example]:
         """The recorded case of each deviation, then what the check selects."""
@@ -105,7 +104,8 @@ class Trial:
         facts = self.facts(check, example)
         limit = next((entry for entry in self.limits if entry.when.holds(facts)), None)
         if limit is not None:
-            self._try_limit(check, example, limit)
+            if not check.must_refuse:  # what must be refused anyway says nothing about a limit
+                self._try_limit(check, example, limit)
             tally.counts["unsupported"] += 1
             return
         for deviation in self._entries(check):

@@ -48,7 +48,7 @@ def same_bits(got: Array, want: Array, what: str) -> None:
         raise Violation(f"{what}: dtype {got.dtype}, not {want.dtype}", want.dtype, got.dtype)
     if got.tobytes() != want.tobytes():
         bits = np.dtype(f"u{got.dtype.itemsize}") if got.dtype.itemsize <= 8 else np.dtype("u8")
-        differs = (np.ascontiguousarray(got).view(bits) != np.ascontiguousarray(want).view(bits))
+        differs = np.ascontiguousarray(got).view(bits) != np.ascontiguousarray(want).view(bits)
         count = int(differs.sum())
         raise Violation(f"{what}: the bits of {count} of {got.size} elements differ", _short(want), _short(got))
 

@@ -99,10 +99,10 @@ def row(tallies: list[Tally]) -> dict[str, Any]:
 def overall(rows: list[dict[str, Any]], complete: bool) -> str:
     """The verdict on a backend: a MUST that fails denies certification, a SHOULD does not."""
     verdicts = {r["verdict"] for r in rows if r["level"] == "MUST"}
-    if "error" in {r["verdict"] for r in rows}:
-        return "error"
     if verdicts & set(FAILURES):
         return "nonconformant"
+    if "error" in {r["verdict"] for r in rows}:
+        return "error"
     if not complete:
         return "partial"
     return "conformant with deviations" if "deviation" in {r["verdict"] for r in rows} else "conformant"

@@ -56,7 +56,11 @@ def _zero_padded(case: Case) -> Case:
 def second_vjp(case: Case, operands: Operands, slot: str) -> dict[str, Array]:
     """The gradients of <u, g_slot> in x, w, b and the cotangent, u the tangent drawn for the slot (GRAD-13)."""
     u, g = operands.tangents[slot], operands.cotangent
-    zeros = {n: np.zeros_like(raised(a)) for n, a in (("x", operands.x), ("w", operands.w), ("b", operands.b)) if a is not None}
+    zeros = {
+        n: np.zeros_like(raised(a))
+        for n, a in (("x", operands.x), ("w", operands.w), ("b", operands.b))
+        if a is not None
+    }
     if slot == "x":
         linear = _zero_padded(case)
         inner = vjp(linear, u, operands.w, None, g)
@@ -80,3 +84,11 @@ def second_jvp(case: Case, operands: Operands, slot: str) -> Array:
 def _conv(case: Case, x: Array, w: Array) -> Array:
     y: Array = reference.conv1d(raised(x), raised(w), **case.attributes)
     return y
+
+
+def absolute_sum(case: Case, operands: Operands) -> Array:
+    """S: the sum of the absolute products, and of the bias (chapter ACC)."""
+    value = {"padding_value": abs(case.padding_value)} if case.padding_mode == "constant" else {}
+    sizes = (None if a is None else np.abs(raised(a)) for a in (operands.x, operands.w, operands.b))
+    s: Array = reference.conv1d(*sizes, **{**case.attributes, **value})
+    return s

@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 
+from conv1d_cts.adapters.registry import UnknownBackendError
 from conv1d_cts.conformance.check import Check
+from conv1d_cts.conformance.isolation.process import Broken, Died
 from conv1d_cts.conformance.pool import PROFILES
-from conv1d_cts.conformance.session import Options, Session
+from conv1d_cts.conformance.session import Options, Session, UnknownOptionError
+from conv1d_cts.spec.clauses import clauses
 
-_SESSION = pytest.StashKey[Session]()
+SESSION = pytest.StashKey[Session]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,11 +48,28 @@ def _options(config: pytest.Config) -> Options:
     )
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Start the backend: its surfaces name the tests."""
-    if not config.getoption("--backend"):
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Start the backend, unless `certify` has: its surfaces name the tests."""
+    config = session.config
+    if not config.getoption("--backend") or SESSION in config.stash:
         return
-    config.stash[_SESSION] = Session(_options(config))
+    try:
+        config.stash[SESSION] = Session(_options(config))
+    except (UnknownBackendError, FileNotFoundError, UnknownOptionError, Broken, Died) as problem:
+        raise pytest.UsageError(str(problem)) from None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Go through the clauses in the order of the spec; a clause's surfaces one after another."""
+    order = {clause: position for position, clause in enumerate(clauses())}
+    items.sort(key=lambda item: order.get(clause_of(item), -1))
+
+
+def clause_of(item: pytest.Item) -> str:
+    """The id of the clause that a test tries; empty for any other test."""
+    check = getattr(getattr(item, "function", None), "check", None)
+    return str(getattr(check, "clause", ""))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -57,14 +77,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     check = getattr(metafunc.function, "check", None)
     if check is None or "conduct" not in metafunc.fixturenames:
         return
-    session = metafunc.config.stash.get(_SESSION, None)
+    session = metafunc.config.stash.get(SESSION, None)
     metafunc.parametrize("conduct", session.surface_names if session else [], indirect=True)
 
 
 @pytest.fixture
 def conduct(request: pytest.FixtureRequest) -> Callable[[Check], None]:
     """Carries out a check on the surface, and turns its verdict into pytest's."""
-    session = request.config.stash[_SESSION]
+    session = request.config.stash[SESSION]
 
     def carry_out(check: Check) -> None:
         tally = session.run(check, request.param)
@@ -86,7 +106,7 @@ def _sentence(clause: str, surface: str, kind: str, failure: dict[str, Any]) -> 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """End the backend's processes and write the certificate, whole or partial."""
-    own = session.config.stash.get(_SESSION, None)
+    own = session.config.stash.get(SESSION, None)
     if own is None:
         return
     folder = session.config.getoption("--certificate")

@@ -78,12 +78,16 @@ def _explicit(rng: random.Random, kind: str, span: int) -> tuple[int, int]:
     }[kind]
 
 
-def length_for(l_out: int, remainder: int, kernel: int, stride: int, dilation: int, padding: tuple[int, int] | str) -> int:
+def length_for(
+    l_out: int, remainder: int, kernel: int, stride: int, dilation: int, padding: tuple[int, int] | str
+) -> int:
     """A length, at least 1, that gives `l_out` windows and `remainder` samples after the last, where there is one."""
     span = dilation * (kernel - 1) + 1
     reach = (l_out - 1) * stride + remainder
     if isinstance(padding, str):
-        added = {"valid": 0, "same": span - 1, "same_lower": span - 1, "causal": span - 1, "full": 2 * (span - 1)}[padding]
+        added = {"valid": 0, "same": span - 1, "same_lower": span - 1, "causal": span - 1, "full": 2 * (span - 1)}[
+            padding
+        ]
     else:
         added = sum(padding)
     return max(1, reach + span - added)
@@ -156,7 +160,19 @@ def pairs(rng: random.Random, dtypes: tuple[str, ...], modes: tuple[str, ...]) -
         yield make(rng, dict(zip(classes, row, strict=True)))
 
 
-_LADDER = ("n", "c_in_per_group", "c_out_per_group", "groups", "length", "l_out", "kernel", "stride", "dilation", "lo", "hi")
+_LADDER = (
+    "n",
+    "c_in_per_group",
+    "c_out_per_group",
+    "groups",
+    "length",
+    "l_out",
+    "kernel",
+    "stride",
+    "dilation",
+    "lo",
+    "hi",
+)
 _SMALL = 17
 
 
@@ -180,7 +196,9 @@ def _extents(rng: random.Random, dtype: str, sizes: dict[str, int]) -> Case:
 
 def small_ladder(rng: random.Random, dtypes: tuple[str, ...]) -> Iterator[Case]:
     """Every value up to 17 of every extent once, in as many cases: a different permutation for each extent."""
-    columns = {name: rng.sample(range(1, _SMALL + 1), _SMALL) for name in ("kernel", "c_in_per_group", "c_out_per_group", "n")}
+    columns = {
+        name: rng.sample(range(1, _SMALL + 1), _SMALL) for name in ("kernel", "c_in_per_group", "c_out_per_group", "n")
+    }
     columns["size"] = rng.sample(range(1, _SMALL + 1), _SMALL)
     columns["groups"] = [rng.choice((1, 1, 1, 2, 3)) for _ in range(_SMALL)]
     columns["stride"] = [rng.choice((1, 1, 2, 3)) for _ in range(_SMALL)]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from conv1d_cts.adapters.conditions import Condition
-from conv1d_cts.conformance.backend import Call, Refused, Surface, call_of
+from conv1d_cts.conformance.backend import Refused, Surface, call_of
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Limit
 from conv1d_cts.conformance.isolation.process import Died
@@ -22,7 +22,7 @@ _PLAIN = Case(Geometry(1, 2, 2, 7, 3))
 _NEEDS = {"vjp": ("vjp",), "jvp": ("jvp",), "vjp_of_vjp": ("vjp",), "jvp_of_vjp": ("vjp", "jvp"), "vmap": ("vmap",)}
 
 
-def _features() -> Iterator[tuple[str, Case]]:
+def features() -> Iterator[tuple[str, Case]]:
     """Each optional feature as a condition, with a plain case that needs it and nothing else."""
     for dtype in SIGNIFICAND_BITS:
         yield f"dtype == '{dtype}'", replace(_PLAIN, dtype=dtype)
@@ -35,7 +35,7 @@ def _features() -> Iterator[tuple[str, Case]]:
 
 
 def _found(surface: Surface) -> Iterator[Limit]:
-    for when, case in _features():
+    for when, case in features():
         try:
             surface.answer(call_of(case, operands(case)))
         except Refused as refusal:
@@ -49,6 +49,8 @@ def _absent_transforms(description: dict[str, Any]) -> Iterator[Limit]:
         missing = [name for name in needed if name not in description["transforms"]]
         if missing:
             yield Limit(Condition(f"function == '{program}'"), f"the adapter offers no {' and no '.join(missing)}")
+    if "conv2d" not in description["surfaces"]:
+        yield Limit(Condition("function == 'conv2d'"), "the adapter offers no surface conv2d")
 
 
 def limits_of(surface: Surface, description: dict[str, Any]) -> tuple[Limit, ...]:
@@ -70,8 +72,3 @@ def float_dtypes(surface: Surface, limits: tuple[Limit, ...]) -> tuple[str, ...]
     facts = {**_PLAIN.facts(), "surface": surface.name, "device": surface.backend.device}
     open_to = (d for d in FLOATS if not any(limit.when.holds({**facts, "dtype": d}) for limit in limits))
     return tuple(open_to) or ("float32",)
-
-
-def plain_call() -> Call:
-    """A call that every backend can carry out."""
-    return call_of(_PLAIN, operands(_PLAIN))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import time
+import traceback
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,18 +14,21 @@ from typing import Any
 
 import conv1d_cts
 from conv1d_cts.adapters import known_deviations, registry
+from conv1d_cts.adapters.known_deviations import Deviation
 from conv1d_cts.conformance.backend import Backend, Surface
 from conv1d_cts.conformance.check import Check, Limit, LimitRecord, Trial
+from conv1d_cts.conformance.isolation.process import Broken
 from conv1d_cts.conformance.ledger import Tally, overall, row
 from conv1d_cts.conformance.pool import PROFILES, pool
 from conv1d_cts.conformance.probing import float_dtypes, limits_of
 from conv1d_cts.spec.clauses import clauses
 
 SCHEMA = 1
+LIMITS_CLAUSE = "CONF-2"
 
 
-class UnknownSurfaceError(LookupError):
-    """The backend has no surface of that name; the message gives those it has."""
+class UnknownOptionError(LookupError):
+    """The backend has no such surface or device, or the deviations cannot be read; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +46,14 @@ class Options:
 
 @dataclass
 class Session:
-    """A certification under way. Raises on creation what makes it impossible: UnknownBackendError, Broken, Died."""
+    """A certification under way.
+
+    Raises on creation what makes it impossible: UnknownBackendError, FileNotFoundError and UnknownOptionError, which are
+    the user's; Broken and Died, which are the installation's.
+    """
 
     options: Options
     tallies: dict[tuple[str, str], list[Tally]] = field(default_factory=dict)
-    limit_records: dict[Limit, LimitRecord] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.started, self._clock = datetime.now(UTC), time.monotonic()
@@ -54,9 +62,8 @@ class Session:
         try:
             self.description = self.backend.describe()
             self.surface_names = self._chosen_surfaces()
-            self.deviations = known_deviations.load(
-                self.description["name"], self.description["versions"], self.options.deviations
-            )
+            self._check_device()
+            self.deviations = self._known_deviations()
             self._trials = {name: self._trial(name) for name in self.surface_names}
         except BaseException:
             self.close()
@@ -66,18 +73,44 @@ class Session:
         offered = list(self.description["surfaces"])
         unknown = [name for name in self.options.surfaces if name not in offered]
         if unknown:
-            raise UnknownSurfaceError(f"{self.description['name']} has no surface {unknown[0]!r}: {', '.join(offered)}")
+            raise UnknownOptionError(f"{self.name} has no surface {unknown[0]!r}; it has: {', '.join(offered)}")
         return [name for name in offered if not self.options.surfaces or name in self.options.surfaces]
+
+    def _check_device(self) -> None:
+        offered = self.description["devices"]
+        if self.options.device not in offered:
+            raise UnknownOptionError(
+                f"{self.name} has no device {self.options.device!r} here; it has: {', '.join(offered)}"
+            )
+
+    def _known_deviations(self) -> tuple[Deviation, ...]:
+        try:
+            return known_deviations.load(self.name, self.description["versions"], self.options.deviations)
+        except ValueError as error:
+            raise UnknownOptionError(f"deviations: {error}") from None
 
     def _trial(self, name: str) -> Trial:
         surface = Surface(self.backend, name)
-        limits = limits_of(surface, self.description)
+        try:
+            limits = limits_of(surface, self.description)
+        except ValueError as error:
+            raise Broken({"type": "ValueError", "message": f"limits: {error}", "where": ""}) from None
         cases = pool(PROFILES[self.options.profile], self.options.seed, float_dtypes(surface, limits))
-        return Trial(surface, cases, limits, self.deviations, self.limit_records)
+        return Trial(surface, cases, limits, self.deviations)
+
+    @property
+    def name(self) -> str:
+        """The backend's name, as its adapter gives it."""
+        return str(self.description["name"])
 
     def run(self, check: Check, surface: str) -> Tally:
-        """Carry out a check on a surface and keep what came of it."""
-        tally = self._trials[surface].run(check)
+        """Carry out a check on a surface and keep what came of it; a failure of the suite itself is an `error`."""
+        try:
+            tally = self._trials[surface].run(check)
+        except Exception as error:  # noqa: BLE001 - nothing that a check raises may be taken for the backend's fault
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            message = f"{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})"
+            tally = Tally(check.clause, surface, check.minimum, kind="error", failure={"message": message})
         self.tallies.setdefault((check.clause, surface), []).append(tally)
         return tally
 
@@ -86,14 +119,30 @@ class Session:
         rows = []
         for clause in clauses().values():
             for surface in self.surface_names:
-                tallies = self.tallies.get((clause.id, surface))
+                tallies = list(self.tallies.get((clause.id, surface), ()))
+                if clause.id == LIMITS_CLAUSE and tallies:
+                    tallies += self._stale_limits(surface)
                 rows.append(row(tallies) if tallies else _not_run(clause.id, clause.level, surface))
         return rows
 
+    def _stale_limits(self, surface: str) -> list[Tally]:
+        """A failure of CONF-2 for each limit inside which some call was not refused."""
+        return [
+            Tally(
+                LIMITS_CLAUSE, surface, 0, kind="fail",
+                failure={**record.worked, "message": f"{limit.when.text!r} is a limit, and a call in it: {record.worked['message']}"},
+            )
+            for limit, record in self._trials[surface].limit_records.items()
+            if record.worked
+        ]  # fmt: skip
+
     def limits(self) -> list[dict[str, Any]]:
-        """Every limit with what came of trying it."""
-        listed = dict.fromkeys(limit for trial in self._trials.values() for limit in trial.limits)
-        return [_limit_entry(limit, self.limit_records.get(limit)) for limit in listed]
+        """Every limit of every surface with what came of trying it."""
+        return [
+            _limit_entry(name, limit, trial.limit_records.get(limit, LimitRecord()))
+            for name, trial in self._trials.items()
+            for limit in trial.limits
+        ]
 
     def certificate(self, interrupted: bool) -> dict[str, Any]:
         """The certificate as plain data (chapter CONF)."""
@@ -124,12 +173,9 @@ class Session:
         }  # fmt: skip
 
     def finish(self, folder: Path, interrupted: bool) -> Path:
-        """Write the certificate and give its path; a file of that name is replaced only by a whole one."""
-        path = folder / f"{self.description['name']}-{self.options.device.replace(':', '')}.json"
-        text = json.dumps(self.certificate(interrupted), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-        partial = path.with_suffix(".json.partial")
-        partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(path)
+        """Write the certificate and give its path."""
+        path = certificate_path(folder, self.name, self.options.device)
+        write(self.certificate(interrupted), path)
         return path
 
     def close(self) -> None:
@@ -142,7 +188,21 @@ def _not_run(clause: str, level: str, surface: str) -> dict[str, Any]:
     return {"id": clause, "level": level, "surface": surface, "verdict": "not run", "examples": none, "evidence": {}}
 
 
-def _limit_entry(limit: Limit, record: LimitRecord | None) -> dict[str, Any]:
-    tried = record is not None and (record.refused or record.worked)
-    verdict = "not tried" if record is None or not tried else "stale" if record.worked else "holds"
-    return {"when": limit.when.text, "reason": limit.reason, "found": limit.found, "verdict": verdict}
+def certificate_path(folder: Path, name: str, device: str) -> Path:
+    """Where the certificate of a backend on a device goes: <backend>-<device>.json, whatever characters they have."""
+    return folder / (re.sub(r"[^A-Za-z0-9._]+", "-", f"{name}-{device.replace(':', '')}").strip("-.") + ".json")
+
+
+def write(certificate: dict[str, Any], path: Path) -> None:
+    """Write the certificate as canonical JSON; a file of that name is replaced only by a whole one."""
+    text = json.dumps(certificate, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    partial = path.with_suffix(".json.partial")
+    partial.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+    partial.replace(path)
+
+
+def _limit_entry(surface: str, limit: Limit, record: LimitRecord) -> dict[str, Any]:
+    verdict = "stale" if record.worked else "holds" if record.refused else "not tried"
+    return {
+        "surface": surface, "when": limit.when.text, "reason": limit.reason, "found": limit.found, "verdict": verdict,
+    }  # fmt: skip

@@ -26,7 +26,9 @@ def geometries(draw: st.DrawFn) -> Geometry:
     padding = draw(st.one_of(st.tuples(sides, sides), st.sampled_from(PADDING_NAMES)))
     groups, c_in, c_out = (draw(st.integers(1, top)) for top in (4, 6, 6))
     length = draw(st.integers(1, 40))
-    geometry = Geometry(draw(st.integers(1, 6)), groups * c_in, groups * c_out, length, kernel, stride, dilation, groups, padding)
+    geometry = Geometry(
+        draw(st.integers(1, 6)), groups * c_in, groups * c_out, length, kernel, stride, dilation, groups, padding
+    )
     return geometry if geometry.l_out else reject()
 
 

@@ -33,7 +33,9 @@ def _largest(case: Case) -> int:
 def _vjp(
     clause: str, wrt: str, telling: Callable[[Case], bool], prepare: Callable[[Case], Case] = with_bias, **more: Any
 ) -> Any:
-    return tries(clause, gradient_is_exact(wrt), telling, prepare=prepare, extra={"function": "vjp", "wrt": wrt}, **more)
+    return tries(
+        clause, gradient_is_exact(wrt), telling, prepare=prepare, extra={"function": "vjp", "wrt": wrt}, **more
+    )
 
 
 test_grad_1_of_x = _vjp("GRAD-1", "x", lambda c: _zeros(c) and is_plain(c.geometry))
@@ -159,12 +161,8 @@ def _for_second_order(case: Case) -> bool:
     return non_empty(case) and _largest(case) < _LARGE and case.dtype in ("float32", "float64")
 
 
-test_grad_13_vjp_of_vjp = tries(
-    "GRAD-13", vjp_of_vjp_is_exact, _for_second_order, extra={"function": "vjp_of_vjp"}
-)
-test_grad_13_jvp_of_vjp = tries(
-    "GRAD-13", jvp_of_vjp_is_exact, _for_second_order, extra={"function": "jvp_of_vjp"}
-)
+test_grad_13_vjp_of_vjp = tries("GRAD-13", vjp_of_vjp_is_exact, _for_second_order, extra={"function": "vjp_of_vjp"})
+test_grad_13_jvp_of_vjp = tries("GRAD-13", jvp_of_vjp_is_exact, _for_second_order, extra={"function": "jvp_of_vjp"})
 
 
 def complex_convention(surface: Surface, case: Case) -> str:

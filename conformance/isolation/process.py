@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 import tempfile
@@ -21,8 +22,13 @@ _BOOTSTRAP = """
 import sys
 package, module, path, device, log = channel.receive()
 sys.path.append(package)
-from conv1d_cts.conformance.isolation.worker import serve
-serve(channel, module, path, device, log)
+try:
+    from conv1d_cts.conformance.isolation.worker import serve
+except Exception as error:
+    missing, name = getattr(error, "name", None), type(error).__name__
+    channel.send({"broken": {"type": name, "message": str(error), "where": "", "missing": missing}})
+else:
+    serve(channel, module, path, device, log)
 """
 
 _POLL_SECONDS = 0.25
@@ -41,7 +47,9 @@ class Broken(Exception):  # noqa: N818 - the adapter is broken, not the suite
     """The adapter could not be loaded: an error of the file or of the installation, never the backend's fault."""
 
     def __init__(self, report: dict[str, Any]) -> None:
-        super().__init__(f"{report['type']}: {report['message']}" + (f" ({report['where']})" if report["where"] else ""))
+        super().__init__(
+            f"{report['type']}: {report['message']}" + (f" ({report['where']})" if report["where"] else "")
+        )
         self.missing: str | None = report.get("missing")
 
 
@@ -101,8 +109,9 @@ class BackendProcess:
             except self._channel.TimeoutError:
                 self._check_memory()
                 if time.monotonic() > deadline:
+                    tail = self._tail()
                     self.close()
-                    raise Died("hang", f"no answer within {seconds:g} s", self._tail()) from None
+                    raise Died("hang", f"no answer within {seconds:g} s", tail) from None
             except (EOFError, OSError, self._channel.RemoteError):
                 raise self._death() from None
             else:
@@ -124,8 +133,9 @@ class BackendProcess:
         except Exception as error:  # noqa: BLE001 - subprocess.TimeoutExpired of whichever subprocess execnet uses
             if type(error).__name__ != "TimeoutExpired":
                 raise
+            tail = self._tail()
             self.close()
-            return Died("exit", "stopped answering while its process lived on", self._tail())
+            return Died("exit", "stopped answering while its process lived on", tail)
         tail = self._tail()
         self.close()
         if status < 0:
@@ -148,6 +158,4 @@ class BackendProcess:
             child.kill()
         self._popen.wait()
         self._group.terminate(timeout=0.1)
-        for file in Path(self._folder).iterdir() if Path(self._folder).exists() else ():
-            if file != self._log:
-                file.unlink()
+        shutil.rmtree(self._folder, ignore_errors=True)

@@ -7,6 +7,7 @@ prove who computed them, or the exception with which the backend refused. Both a
 from __future__ import annotations
 
 import faulthandler
+import json
 import os
 import platform
 import signal
@@ -46,6 +47,9 @@ def _capture_output(log: str) -> None:
 
 def describe(adapter: Any) -> Answer:
     """What the adapter declares, with the defaults of what it leaves out; None where the suite has to find out."""
+    undefined = [name for name in ("name", "versions", "conv1d") if not hasattr(adapter, name)]
+    if undefined:
+        raise AttributeError(f"the adapter does not define {', '.join(undefined)}")
     return {
         "name": str(adapter.name),
         "versions": {str(k): str(v) for k, v in adapter.versions.items()},
@@ -63,11 +67,13 @@ def _surfaces(adapter: Any) -> Mapping[str, Any]:
     return getattr(adapter, "surfaces", None) or {"functional": adapter.conv1d}
 
 
-def _own_message(error: BaseException) -> Answer:
-    """An exception as data: type, first lines of its message, and the innermost frame."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-    return {"type": type(error).__name__, "message": str(error)[:2000], "where": where}
+def _own_message(error: BaseException, path: str = "") -> Answer:
+    """An exception as data: type, first lines of its message, and its place: the innermost frame, of `path` if given."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path or not path]
+    where, message = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else path, str(error)
+    if isinstance(error, SyntaxError) and error.filename:
+        where, message = f"{error.filename}:{error.lineno}", error.msg
+    return {"type": type(error).__name__, "message": message[:2000], "where": where}
 
 
 def _poison(results: Iterable[Array]) -> None:
@@ -110,7 +116,8 @@ class Worker:
             name: None if payload is None else self._to_native(arrange(decode(payload), layout))
             for name, payload in request["arrays"].items()
         }
-        attributes = {k: tuple(v) if isinstance(v, list) else v for k, v in request["attributes"].items()}
+        given = json.loads(request["attributes"])
+        attributes = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
         surface = _surfaces(self.adapter)[request["surface"]]
         task = Task(self.adapter, surface, attributes, arrays, request["wrt"], request["slot"])
         return arrays, PROGRAMS[request["program"]](task)
@@ -121,7 +128,9 @@ class Worker:
         answer: Answer = {
             "results": [None if array is None else encode(array) for array in read],
             "modified": [n for n, a in operands.items() if a.tobytes() != request["arrays"][n]["data"]],
-            "aliases": [n for n, a in operands.items() if any(r is not None and np.may_share_memory(r, a) for r in read)],
+            "aliases": [
+                n for n, a in operands.items() if any(r is not None and np.may_share_memory(r, a) for r in read)
+            ],
             "types": [f"{type(r).__module__}.{type(r).__qualname__}" for r in results],
             "device": str(getattr(results[0], "device", "")) if results else "",
         }
@@ -153,7 +162,7 @@ def serve(channel: Any, module: str, path: str, device: str, log: str) -> None:
         description = describe(adapter)
     except BaseException as error:  # noqa: BLE001 - an adapter file may raise anything, SystemExit included
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
-        channel.send({"broken": {**_own_message(error), "missing": missing}})
+        channel.send({"broken": {**_own_message(error, path), "missing": missing}})
         return
     channel.send(description)
     worker = Worker(adapter, device)

@@ -1,0 +1,113 @@
+"""TensorFlow: tf.nn.conv1d in NWC with kernels (K, C/g, O), tf.pad before it, and tf.nn.conv2d of height 1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+name = native = "tensorflow"
+versions = {"tensorflow": tf.__version__}
+dtypes = ("float16", "bfloat16", "float32", "float64", "int32")
+_NAMES = {"valid": "VALID", "same": "SAME", (0, 0): "VALID"}
+_MODES = {"zeros": "CONSTANT", "constant": "CONSTANT", "reflect": "REFLECT", "symmetric": "SYMMETRIC"}
+
+
+def _beyond_shapes(x: Any, w: Any, groups: Any) -> dict[str, Any]:
+    """The argument `groups`, which TensorFlow refuses, unless the shapes C and C/g say it already or it is 1."""
+    return {} if groups == 1 or x.shape[1] == groups * w.shape[1] else {"groups": groups}
+
+
+def _channels_first(y: Any, b: Any) -> Any:
+    """(N, L_out, O) with the bias added, as (N, O, L_out)."""
+    return tf.transpose(y if b is None else tf.nn.bias_add(y, b), (0, 2, 1))
+
+
+def conv1d(x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:
+    """tf.nn.conv1d: it pads by name alone; other padding goes to it as it is, and it refuses it."""
+    x_nwc, w_kio = tf.transpose(x, (0, 2, 1)), tf.transpose(w, (2, 1, 0))
+    extra = _beyond_shapes(x, w, groups)
+    y = tf.nn.conv1d(x_nwc, w_kio, stride, _NAMES.get(padding, padding), dilations=dilation, **extra)
+    return _channels_first(y, b)
+
+
+def padded(
+    x: Any,
+    w: Any,
+    b: Any,
+    *,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    padding_mode: str = "zeros",
+    padding_value: Any = 0,
+) -> Any:
+    """tf.pad, then tf.nn.conv1d without padding."""
+    mode = _MODES.get(padding_mode, padding_mode)
+    xp = tf.pad(x, ((0, 0), (0, 0), padding), mode, padding_value)
+    return conv1d(xp, w, b, stride=stride, padding="valid", dilation=dilation, groups=groups)
+
+
+def conv2d(x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:
+    """tf.nn.conv2d on operands of height 1; it takes explicit padding."""
+    x_nhwc, w_hwio = tf.transpose(x, (0, 2, 1))[:, None], tf.transpose(w, (2, 1, 0))[None]
+    pads = _NAMES.get(padding, padding) if isinstance(padding, str) else ((0, 0), (0, 0), padding, (0, 0))
+    extra = _beyond_shapes(x, w, groups)
+    y = tf.nn.conv2d(x_nhwc, w_hwio, (1, stride), pads, dilations=(1, dilation), **extra)
+    return _channels_first(tf.squeeze(y, 1), b)
+
+
+surfaces = {"functional": conv1d, "padded": padded, "conv2d": conv2d}
+
+
+def devices() -> list[str]:
+    """One name a logical device: `CPU:0` is "cpu"."""
+    names = (device.name.removeprefix("/device:") for device in tf.config.list_logical_devices())
+    return [name.removesuffix(":0").lower() for name in names]
+
+
+def to_native(array: np.ndarray, device: str) -> Any:
+    """A constant on the device, in the one layout that TensorFlow has."""
+    with tf.device(device):
+        return tf.constant(array)
+
+
+def to_numpy(tensor: Any) -> np.ndarray:
+    """The array, bfloat16 as that of ml_dtypes."""
+    return np.asarray(tensor.numpy())
+
+
+def vjp(f: Callable[..., Any], primals: tuple[Any, ...], cotangent: Any) -> tuple[Any, ...]:
+    """tf.GradientTape; an operand that f does not read has zeros."""
+    with tf.GradientTape() as tape:
+        tape.watch(primals)
+        y = f(*primals)
+    gradients: tuple[Any, ...] = tape.gradient(y, primals, cotangent, tf.UnconnectedGradients.ZERO)
+    return gradients
+
+
+def jvp(f: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> Any:
+    """tf.autodiff.ForwardAccumulator."""
+    with tf.autodiff.ForwardAccumulator(primals, tangents) as accumulator:
+        y = f(*primals)
+    return accumulator.jvp(y, tf.UnconnectedGradients.ZERO)
+
+
+def vmap(f: Callable[..., Any], in_axes: Any) -> Callable[..., Any]:
+    """tf.vectorized_map over the operands that have an axis; f closes over the others."""
+
+    def mapped(*operands: Any) -> Any:
+        axes = (in_axes,) * len(operands) if isinstance(in_axes, int) else in_axes
+        rows = {
+            i: tf.experimental.numpy.moveaxis(operands[i], axis, 0) for i, axis in enumerate(axes) if axis is not None
+        }
+
+        def call(row: dict[int, Any]) -> Any:
+            return f(*(row.get(i, operand) for i, operand in enumerate(operands)))
+
+        return tf.vectorized_map(call, rows)
+
+    return mapped

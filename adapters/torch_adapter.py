@@ -1,0 +1,89 @@
+"""PyTorch: F.conv1d as a user calls it, F.pad before it, and F.conv2d of height 1; gradients through torch.func."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name that every torch user knows
+
+name = native = "torch"
+versions = {"torch": torch.__version__}
+dtypes = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128", "int32", "int64")
+
+
+def conv1d(x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:
+    """F.conv1d: one padding for both sides, or a name; two sides go to torch as they are, and it refuses them."""
+    alike = not isinstance(padding, str) and padding[0] == padding[1]
+    return F.conv1d(x, w, b, stride, padding[0] if alike else padding, dilation, groups)
+
+
+def padded(
+    x: Any,
+    w: Any,
+    b: Any,
+    *,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    padding_mode: str = "zeros",
+    padding_value: Any = 0,
+) -> Any:
+    """F.pad, then F.conv1d without padding."""
+    mode = "constant" if padding_mode == "zeros" else padding_mode
+    value = padding_value if padding_mode == "constant" else None
+    return F.conv1d(F.pad(x, padding, mode, value), w, b, stride, 0, dilation, groups)
+
+
+def conv2d(x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:
+    """F.conv2d on operands of height 1."""
+    if not isinstance(padding, str):
+        padding = (0, padding[0]) if padding[0] == padding[1] else (0, *padding)
+    y = F.conv2d(x.unsqueeze(-2), w.unsqueeze(-2), b, (1, stride), padding, (1, dilation), groups)
+    return y.squeeze(-2)
+
+
+surfaces = {"functional": conv1d, "padded": padded, "conv2d": conv2d}
+
+
+def devices() -> list[str]:
+    """The processor, and each CUDA device that torch sees."""
+    return ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+
+
+def to_native(array: np.ndarray, device: str) -> Any:
+    """The tensor with the array's strides, where torch has such strides: not negative, and whole elements."""
+    bits = array.view(np.uint16) if array.dtype == ml_dtypes.bfloat16 else array
+    if any(step < 0 or step % bits.itemsize for step in bits.strides):
+        bits = bits.copy()
+    tensor = torch.from_numpy(bits)
+    return (tensor.view(torch.bfloat16) if bits.dtype != array.dtype else tensor).to(device)
+
+
+def to_numpy(tensor: Any) -> np.ndarray:
+    """The array of a tensor; numpy's bfloat16 is that of ml_dtypes."""
+    host = tensor.detach().resolve_conj().resolve_neg().cpu()
+    if host.dtype == torch.bfloat16:
+        return np.asarray(host.view(torch.uint16).numpy().view(ml_dtypes.bfloat16))
+    return np.asarray(host.numpy())
+
+
+def vjp(f: Callable[..., Any], primals: tuple[Any, ...], cotangent: Any) -> tuple[Any, ...]:
+    """torch.func.vjp."""
+    gradients: tuple[Any, ...] = torch.func.vjp(f, *primals)[1](cotangent)
+    return gradients
+
+
+def jvp(f: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> Any:
+    """torch.func.jvp."""
+    return torch.func.jvp(f, primals, tangents)[1]
+
+
+def vmap(f: Callable[..., Any], in_axes: Any) -> Callable[..., Any]:
+    """torch.func.vmap."""
+    mapped: Callable[..., Any] = torch.func.vmap(f, in_dims=in_axes)
+    return mapped

@@ -1,0 +1,255 @@
+"""One certification from end to end: pytest in this process, away from the user's own settings, and the certificate.
+
+Whatever happens, a certificate is written as soon as there is a backend to speak of: whole, partial when the run was cut
+short, or `error` when the adapter could not be loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import sys
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from hypothesis.configuration import set_hypothesis_home_dir
+
+import conv1d_cts
+from conv1d_cts.adapters import registry
+from conv1d_cts.conformance import plugin
+from conv1d_cts.conformance.isolation.process import Broken, Died
+from conv1d_cts.conformance.ledger import FAILURES
+from conv1d_cts.conformance.progress import Display
+from conv1d_cts.conformance.session import (
+    SCHEMA, Options, Session, UnknownOptionError, certificate_path, write,
+)  # fmt: skip
+from conv1d_cts.spec.clauses import clauses
+
+AS_EXPECTED, UNEXPECTED, USAGE, SUITE = 0, 1, 2, 3
+_SIGNAL = 128  # what a shell adds to the number of the signal that ended a process
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a certification: the exit code, the certificate's path where there is one, a line for the user."""
+
+    code: int
+    path: Path | None = None
+    message: str = ""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal cut the run short."""
+        return self.code > _SIGNAL
+
+
+@dataclass
+class _Interruption:
+    """The signal that came; only the first one counts, so that the certificate can be written in peace."""
+
+    number: int = 0
+
+    def receive(self, number: int, frame: FrameType | None) -> None:
+        """Called by the interpreter."""
+        if not self.number:
+            self.number = number
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Receive SIGINT and SIGTERM while inside."""
+        before = {number: signal.signal(number, self.receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@dataclass
+class _Observer:
+    """Hands the session to the plugin, tells the display where the run is, and keeps what went wrong in the suite."""
+
+    session: Session
+    display: Display
+    problems: list[str] = field(default_factory=list)
+    _chapter: str = ""
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.stash[plugin.SESSION] = self.session
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        self.display.start(len(items))
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        clause = clauses().get(plugin.clause_of(item))
+        if clause is not None and clause.chapter != self._chapter:
+            self._chapter = clause.chapter
+            self.display.chapter(clause.chapter)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call":
+            self.display.advance()
+        elif report.failed:
+            self.problems.append(f"{report.nodeid}: {_last_line(report.longreprtext)}")
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.problems.append(f"{report.nodeid}: {_last_line(report.longreprtext)}")
+
+    def pytest_internalerror(self, excrepr: object) -> None:
+        self.problems.append(_last_line(str(excrepr)))
+
+
+def _last_line(text: str) -> str:
+    return text.rstrip().rpartition("\n")[2]
+
+
+_ARGUMENTS = (
+    "-c", os.devnull, "--noconftest", "--import-mode=importlib", "--assert=plain", "--capture=no",
+    "-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:faulthandler", "-p", plugin.__name__,
+)  # fmt: skip
+
+
+@contextmanager
+def _away_from_the_user() -> Iterator[Path]:
+    """No plugin, option or folder of the user's in the run: pytest and Hypothesis keep what they keep elsewhere."""
+    settings = {name: os.environ.pop(name, None) for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")}
+    settings["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    with tempfile.TemporaryDirectory(prefix="conv1d-cts-") as folder:
+        set_hypothesis_home_dir(folder)
+        try:
+            yield Path(folder)
+        finally:
+            set_hypothesis_home_dir(None)
+            for name, value in settings.items():
+                os.environ.pop(name, None)
+                if value is not None:
+                    os.environ[name] = value
+
+
+def _run_checks(session: Session, display: Display) -> list[str]:
+    """Carry out every check; what went wrong in the suite, one line each."""
+    observer = _Observer(session, display)
+    folder = Path(plugin.__file__).parent
+    pytest.main([*_ARGUMENTS, "--rootdir", str(folder), str(folder)], plugins=[observer])
+    return observer.problems
+
+
+def certify(options: Options, folder: Path, display: Display, taken: Collection[Path] = ()) -> Outcome:
+    """Certify one backend and write its certificate into `folder`, which exists; never over one of those in `taken`.
+
+    A user's mistake, an installation that lacks something and an interruption become outcomes, not exceptions.
+    """
+    interruption = _Interruption()
+    with interruption.watched(), _away_from_the_user():
+        try:
+            with display:
+                return _certify(options, folder, display, taken, interruption)
+        except KeyboardInterrupt:
+            return Outcome(_SIGNAL + interruption.number, message="interrupted before anything was tried")
+
+
+def _certify(
+    options: Options, folder: Path, display: Display, taken: Collection[Path], interruption: _Interruption
+) -> Outcome:
+    try:
+        session = Session(options)
+    except (registry.UnknownBackendError, FileNotFoundError, UnknownOptionError) as mistake:
+        return Outcome(USAGE, message=str(mistake))
+    except (Broken, Died) as problem:
+        return _broken(options, folder, taken, problem)
+    try:
+        path = certificate_path(folder, session.name, options.device)
+        if path in taken:
+            return Outcome(USAGE, message=f"{options.backend} calls itself {session.name!r}, as one before it does")
+        problems = _carry_out(session, display)
+        session.finish(folder, interrupted=bool(interruption.number))
+    finally:
+        session.close()
+    return _outcome(session.certificate(bool(interruption.number)), path, problems, interruption.number)
+
+
+def _carry_out(session: Session, display: Display) -> list[str]:
+    """The checks; pytest swallows an interruption among them, and one outside them ends them as well."""
+    try:
+        return _run_checks(session, display)
+    except KeyboardInterrupt:
+        return []
+
+
+def exit_code(certificate: dict[str, Any]) -> int:
+    """0 where everything came out as expected, 1 where a MUST failed or a deviation is stale, 3 for errors."""
+    rows = certificate["clauses"]
+    if certificate["verdict"] == "error" or not certificate["suite"]["complete"]:
+        return SUITE
+    stale = any(str(r["evidence"].get("message", "")).startswith("stale deviation") for r in rows)
+    failed = any(r["level"] == "MUST" and r["verdict"] in FAILURES for r in rows)
+    return UNEXPECTED if failed or stale else AS_EXPECTED
+
+
+def _outcome(certificate: dict[str, Any], path: Path, problems: list[str], number: int) -> Outcome:
+    if number:
+        return Outcome(_SIGNAL + number, path, f"interrupted: the certificate is partial: {path}")
+    messages = [f"the suite failed: {problem}" for problem in problems]
+    for row in certificate["clauses"]:
+        if row["verdict"] == "error":
+            messages.append(f"the suite failed: {row['id']} on {row['surface']}: {row['evidence']['message']}")
+    untried = sorted({row["id"] for row in certificate["clauses"] if row["verdict"] == "not run"})
+    if untried:
+        messages.append(f"not run: {', '.join(untried)}")
+    return Outcome(SUITE if problems else exit_code(certificate), path, "\n".join(messages))
+
+
+def explain_broken(problem: Broken | Died, python: str) -> str:
+    """One line for an adapter that can't be loaded: the pip command where only the framework is missing."""
+    missing = getattr(problem, "missing", None)
+    if missing in registry.PIP_COMMANDS:
+        prefix = "" if python == sys.executable else f"{python} -m "
+        return f"{missing} is not installed: {prefix}{registry.PIP_COMMANDS[missing]}"
+    last = _last_line(getattr(problem, "log", ""))
+    return " ".join(f"{problem}{f' ({last})' if last else ''}".split())
+
+
+def _broken(options: Options, folder: Path, taken: Collection[Path], problem: Broken | Died) -> Outcome:
+    """Write an `error` certificate, which says nothing about the backend but that it could not be tried."""
+    source = registry.find(options.backend)
+    message = explain_broken(problem, options.python)
+    path = certificate_path(folder, source.name, options.device)
+    if path not in taken:
+        write(_error_certificate(options, source.name, message), path)
+    return Outcome(SUITE, path, f"{source.name}: {message}")
+
+
+def _error_certificate(options: Options, name: str, message: str) -> dict[str, Any]:
+    surfaces = list(options.surfaces or ("functional",))
+    none = dict.fromkeys(("run", "telling", "deviating", "refused", "unsupported"), 0)
+    return {
+        "schema": SCHEMA,
+        "suite": {
+            "version": conv1d_cts.__version__, "profile": options.profile, "seed": options.seed, "complete": False,
+        },
+        "backend": {"name": name, "versions": {}, "device": options.device, "surfaces": surfaces},
+        "verdict": "error",
+        "clauses": [
+            {"id": clause.id, "level": clause.level, "surface": surface, "verdict": "error", "examples": none,
+             "evidence": {"message": message}}
+            for clause in clauses().values() for surface in surfaces
+        ],
+        "arithmetic": [],
+        "limits": [],
+        "run": {
+            "started": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": 0,
+            "host": {"machine": platform.machine(), "system": platform.system()},
+        },
+    }  # fmt: skip

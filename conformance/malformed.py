@@ -1,0 +1,225 @@
+"""Malformed calls: one valid call with one rule broken, for every rule of chapter ERR."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from conv1d_cts.adapters.conditions import Fact
+from conv1d_cts.conformance.backend import Call
+from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.isolation.wire import dtype_of
+from conv1d_cts.conformance.recipes import operands
+from conv1d_cts.spec.geometry import Geometry
+from conv1d_cts.spec.padding import widest
+
+# Valid calls to break: a plain one, and one with groups, stride, dilation and padding, the extents all different.
+BASES = (
+    Case(Geometry(2, 4, 6, 9, 3)),
+    Case(Geometry(3, 4, 6, 11, 2, stride=2, dilation=3, groups=2, padding=(1, 1)), seed=1),
+)
+
+
+@dataclass(frozen=True)
+class Malformed:
+    """A valid case with some attributes, shapes or dtypes replaced. `rule` names what is broken."""
+
+    rule: str
+    base: Case
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    dtypes: Mapping[str, str] = field(default_factory=dict)
+    program: str = "conv1d"
+
+    def facts(self) -> dict[str, Fact]:
+        """Those of the valid case, and the rule."""
+        return {**self.base.facts(), "rule": self.rule, "function": self.program}
+
+    def describe(self) -> dict[str, Any]:
+        """The valid case, and what is broken."""
+        broken = {**self.attributes, **self.shapes, **self.dtypes}
+        return {**self.base.describe(), "rule": self.rule, "broken": {k: repr(v) for k, v in broken.items()}}
+
+    def call(self) -> Call:
+        """The call as it is sent."""
+        given = operands(self.base)
+        arrays: dict[str, np.ndarray[Any, Any] | None] = {"x": given.x, "w": given.w, "b": given.b}
+        if self.program == "vjp":
+            arrays["cotangent"] = given.cotangent
+        for name, shape in self.shapes.items():
+            arrays[name] = np.ones(shape, dtype_of(self.base.dtype))
+        for name, dtype in self.dtypes.items():
+            array = arrays[name]
+            arrays[name] = None if array is None else array.astype(dtype_of(dtype))
+        return Call(
+            self.program, arrays, {**self.base.attributes, **self.attributes}, "xw" if self.program == "vjp" else ""
+        )
+
+
+def _with(name: str, values: Mapping[str, Any]) -> Iterator[Malformed]:
+    for base in BASES:
+        for rule, value in values.items():
+            yield Malformed(f"{name} {rule}", base, {name: value})
+
+
+def _shaped(name: str, values: Mapping[str, Any], program: str = "conv1d") -> Iterator[Malformed]:
+    for base in BASES:
+        for rule, shape_of in values.items():
+            yield Malformed(f"{name} {rule}", base, shapes={name: shape_of(base.geometry)}, program=program)
+
+
+def rank() -> Iterator[Malformed]:
+    """x and w of every other rank up to 4 (ERR-1)."""
+    yield from _shaped(
+        "x",
+        {
+            "rank 0": lambda g: (),
+            "rank 1": lambda g: (g.length,),
+            "rank 2": lambda g: (g.c_in, g.length),
+            "rank 4": lambda g: (*g.x_shape, 1),
+        },
+    )
+    yield from _shaped(
+        "w",
+        {
+            "rank 1": lambda g: (g.kernel,),
+            "rank 2": lambda g: g.w_shape[1:],
+            "rank 4": lambda g: (*g.w_shape, 1),
+        },
+    )
+
+
+def channels() -> Iterator[Malformed]:
+    """Channels of x and w that do not fit (ERR-2)."""
+    yield from _shaped(
+        "x",
+        {
+            "one channel more": lambda g: (g.n, g.c_in + 1, g.length),
+            "one channel less": lambda g: (g.n, g.c_in - 1, g.length),
+            "twice the channels": lambda g: (g.n, 2 * g.c_in, g.length),
+            "one channel": lambda g: (g.n, 1, g.length),
+        },
+    )
+    yield from _shaped(
+        "w",
+        {
+            "one channel more": lambda g: (g.c_out, g.w_shape[1] + 1, g.kernel),
+            "one channel": lambda g: (g.c_out, 1, g.kernel),
+        },
+    )
+
+
+def groups() -> Iterator[Malformed]:
+    """Groups that are not at least 1, or do not divide C or O (ERR-3)."""
+    yield from _with("groups", {"0": 0, "-1": -1, "-2": -2, "beyond C": 8, "not dividing": 3, "2^31": 2**31})
+    # The channels of w fit, and the one count that is not divided by g is O, then C.
+    yield Malformed("groups not dividing O", Case(Geometry(2, 4, 6, 9, 3)), {"groups": 4}, {"w": (6, 1, 3)})
+    yield Malformed("groups not dividing C", Case(Geometry(2, 5, 6, 9, 3)), {"groups": 2}, {"w": (6, 2, 3)})
+
+
+_NOT_POSITIVE = {"0": 0, "-1": -1, "-2": -2, "-2^31": -(2**31), "-2^62": -(2**62)}
+
+
+def stride() -> Iterator[Malformed]:
+    """Strides below 1 (ERR-4)."""
+    yield from _with("stride", _NOT_POSITIVE)
+
+
+def dilation() -> Iterator[Malformed]:
+    """Dilations below 1, also where the kernel has one tap (ERR-5)."""
+    yield from _with("dilation", _NOT_POSITIVE)
+    for value in (0, -1):
+        yield Malformed(f"dilation {value} of one tap", Case(Geometry(2, 4, 6, 9, 1)), {"dilation": value})
+
+
+def padding() -> Iterator[Malformed]:
+    """Padding below 0 on either side (ERR-6)."""
+    yield from _with(
+        "padding",
+        {
+            "lo -1": (-1, 0),
+            "hi -1": (0, -1),
+            "both -1": (-1, -1),
+            "lo -1, hi 2": (-1, 2),
+            "both -2^31": (-(2**31),) * 2,
+        },
+    )
+
+
+def bias() -> Iterator[Malformed]:
+    """Biases of another shape than (O,) (ERR-9)."""
+    yield from _shaped(
+        "b",
+        {
+            "length 1": lambda g: (1,),
+            "length O-1": lambda g: (g.c_out - 1,),
+            "length O+1": lambda g: (g.c_out + 1,),
+            "length 2O": lambda g: (2 * g.c_out,),
+            "length 0": lambda g: (0,),
+            "length L_out": lambda g: (g.l_out,),
+            "rank 0": lambda g: (),
+            "rank 2, (1, O)": lambda g: (1, g.c_out),
+            "rank 2, (O, 1)": lambda g: (g.c_out, 1),
+            "rank 3, the shape of y": lambda g: g.y_shape,
+        },
+    )
+
+
+def mixed_dtypes() -> Iterator[Malformed]:
+    """One operand of another dtype than the others (ERR-10)."""
+    for base in BASES:
+        for name in "xwb":
+            for dtype in ("float64", "float16", "int32"):
+                yield Malformed(f"{name} {dtype}", base, dtypes={name: dtype})
+
+
+def names() -> Iterator[Malformed]:
+    """Padding names and modes that do not exist (ERR-11)."""
+    yield from _with("padding", {"unknown": "sane", "empty": "", "a number": "1"})
+    yield from _with("padding_mode", {"unknown": "mirrored", "empty": ""})
+
+
+def empty_kernel() -> Iterator[Malformed]:
+    """No tap at all (ERR-8)."""
+    yield from _shaped("w", {"no tap": lambda g: (g.c_out, g.w_shape[1], 0)})
+
+
+def cotangent() -> Iterator[Malformed]:
+    """Cotangents of another shape than y (ERR-12)."""
+    yield from _shaped(
+        "cotangent",
+        {
+            "one sample more": lambda g: (g.n, g.c_out, g.l_out + 1),
+            "one sample less": lambda g: (g.n, g.c_out, g.l_out - 1),
+            "one channel more": lambda g: (g.n, g.c_out + 1, g.l_out),
+            "one item less": lambda g: (g.n - 1, g.c_out, g.l_out),
+            "one sample": lambda g: (g.n, g.c_out, 1),
+            "one item": lambda g: (1, g.c_out, g.l_out),
+            "rank 2": lambda g: (g.c_out, g.l_out),
+            "rank 0": lambda g: (),
+            "axes swapped": lambda g: (g.n, g.l_out, g.c_out),
+        },
+        "vjp",
+    )
+
+
+def no_integers() -> Iterator[Malformed]:
+    """Parameters that equal no integer (ERR-13)."""
+    for name in ("stride", "dilation", "groups"):
+        yield from _with(name, {"1.5": 1.5, "NaN": float("nan"), "text": "2", "None": None})
+    yield from _with("padding", {"1.5": (1.5, 1.5), "NaN": (float("nan"),) * 2, "None": (None, None)})
+
+
+def beyond_domain() -> Iterator[Malformed]:
+    """More padding than a mode is defined for, by one sample, on either side, and of no sample at all (PAD-14)."""
+    for mode in ("reflect", "symmetric", "circular"):
+        for length in (1, 5):
+            base = Case(Geometry(2, 2, 3, length, 1, padding=(0, 0)), padding_mode=mode)
+            beyond = (widest(mode, length) or 0) + 1
+            for pads in ((beyond, 0), (0, beyond), (beyond, beyond), (3 * length + 1, 0)):
+                yield Malformed(f"{mode}, {pads} of {length}", base, {"padding": pads})
+    for mode in ("reflect", "symmetric", "circular", "replicate"):
+        yield Malformed(f"{mode} of nothing", Case(Geometry(2, 2, 3, 0, 1), padding_mode=mode), {"padding": (1, 1)})

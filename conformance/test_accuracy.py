@@ -1,0 +1,174 @@
+"""Chapter ACC: errors against proven bounds, and what the arithmetic shows of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from conv1d_cts.conformance import bounds, judge, oracle
+from conv1d_cts.conformance.backend import Surface, Violation, call_of, require
+from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.check import tries
+from conv1d_cts.conformance.recipes import Operands, operands
+from conv1d_cts.conformance.values import non_empty, operand_names
+
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
+_HALVES = ("float16", "bfloat16")
+
+
+def _recipe(name: str) -> Callable[[Case], Case]:
+    return lambda case: replace(case, recipe=name)
+
+
+def forward_within(unit: Callable[[str], float]) -> Callable[[Surface, Case], None]:
+    """A body: y within the bound of an accumulation with that unit roundoff."""
+
+    def body(surface: Surface, case: Case) -> None:
+        given = operands(case)
+        bound = bounds.forward(case, given, unit(case.dtype))
+        judge.within(surface.conv1d(case, given), oracle.forward(case, given), bound, "y")
+
+    return body
+
+
+def gradients_within(unit: Callable[[str], float]) -> Callable[[Surface, Case], None]:
+    """A body: gx, gw and gb within the bound of an accumulation with that unit roundoff."""
+
+    def body(surface: Surface, case: Case) -> None:
+        given, names = operands(case), operand_names(case)
+        bound, want = bounds.gradients(case, given, unit(case.dtype)), oracle.gradients(case, given)
+        for name, got in surface.vjp(case, given, names).items():
+            judge.within(got, want[name], bound[name], f"g{name}")
+
+    return body
+
+
+def _own(dtype: str) -> float:
+    return bounds.UNIT_ROUNDOFF[dtype]
+
+
+def _single(dtype: str) -> float:
+    return bounds.UNIT_ROUNDOFF["float32"]
+
+
+_VJP: dict[str, Any] = {"function": "vjp", "wrt": "xwb"}
+
+test_acc_1_gaussian = tries("ACC-1", forward_within(_own), non_empty, prepare=_recipe("gaussian"))
+test_acc_1_cancelling = tries(
+    "ACC-1", forward_within(_own), lambda c: non_empty(c) and c.geometry.w_shape[1] > 1, prepare=_recipe("cancelling")
+)
+test_acc_2_gaussian = tries("ACC-2", gradients_within(_own), non_empty, prepare=_recipe("gaussian"), extra=_VJP)
+
+
+def _double(case: Case) -> Case:
+    return replace(case, dtype="float64", recipe="gaussian")
+
+
+def _few_terms(case: Case) -> bool:
+    """Few products a sum: there the bound is far below what a narrower arithmetic does."""
+    g = case.geometry
+    return non_empty(case) and g.w_shape[1] * g.kernel <= 64
+
+
+test_acc_3_forward = tries("ACC-3", forward_within(_own), _few_terms, prepare=_double)
+test_acc_3_gradients = tries("ACC-3", gradients_within(_own), _few_terms, prepare=_double, extra=_VJP)
+
+
+def _last_bit(dtype: str) -> Callable[[Surface, Case], None]:
+    """A body: 1 + ulp times 1 comes back unchanged, in x and in w."""
+
+    def body(surface: Surface, case: Case) -> None:
+        given = operands(case)
+        ulp = 1 + 2 * bounds.UNIT_ROUNDOFF[dtype]
+        ones = {"x": np.ones_like(given.x), "w": np.ones_like(given.w), "b": None, "cotangent": given.cotangent}
+        for name in "xw":
+            probe = Operands(**{**ones, name: np.full_like(ones[name], ulp)})
+            got = surface.conv1d(case, probe)
+            if (got != got.dtype.type(ulp)).any():
+                raise Violation(
+                    f"1 + {ulp - 1:.3g} in {name}, times 1, came back as {got.ravel()[0]!r}", ulp, got.ravel()[0]
+                )
+
+    return body
+
+
+def _single_product(dtype: str) -> Callable[[Case], Case]:
+    def prepare(case: Case) -> Case:
+        plain = case.with_geometry(kernel=1, c_in=case.geometry.groups, padding=(0, 0))
+        return replace(plain, dtype=dtype, bias=False, padding_mode="zeros", recipe="gaussian")
+
+    return prepare
+
+
+test_acc_3_last_bit = tries("ACC-3", _last_bit("float64"), non_empty, prepare=_single_product("float64"))
+test_acc_4_last_bit = tries("ACC-4", _last_bit("float32"), non_empty, prepare=_single_product("float32"))
+
+
+def _explicit_zeros(case: Case) -> bool:
+    explicit = not isinstance(case.geometry.padding, str) and case.padding_mode == "zeros"
+    return non_empty(case) and explicit and case.dtype in _HALVES
+
+
+test_acc_5_forward = tries(
+    "ACC-5", forward_within(_single), _explicit_zeros, prepare=lambda c: replace(c, recipe="gaussian", bias=False)
+)
+test_acc_5_gradients = tries(
+    "ACC-5", gradients_within(_single), _explicit_zeros, prepare=_recipe("gaussian"), extra=_VJP
+)
+
+
+def large_sums_stay_finite(surface: Surface, case: Case) -> None:
+    """Where S is just below the largest finite number of the dtype, y is finite and within its bound."""
+    given = operands(case)
+    scale = bounds.largest(case.dtype) / 2 / max(1.0, float(oracle.absolute_sum(case, given).max()))
+    given = replace(
+        given, w=(given.w.astype(np.float64) * min(scale, bounds.largest(case.dtype) / 128)).astype(given.w.dtype)
+    )
+    got = surface.conv1d(case, replace(given, b=None))
+    if not np.isfinite(got).all():
+        raise Violation(
+            "a sum whose absolute terms add up to a finite number overflowed", "finite", got[~np.isfinite(got)][0]
+        )
+
+
+test_acc_6_overflow = tries(
+    "ACC-6", large_sums_stay_finite, lambda c: _few_terms(c) and c.padding_mode == "zeros",
+    prepare=lambda c: replace(c, bias=False, recipe="lattice"),
+)  # fmt: skip
+
+
+def subnormals(surface: Surface, case: Case) -> str:
+    """Whether the smallest subnormal times 1 comes back, and whether a product that is subnormal does."""
+    given = operands(case)
+    tiny = given.x.dtype.type(bounds.smallest_subnormal(case.dtype))
+    x, w = np.full_like(given.x, tiny), np.ones_like(given.w)
+    y = surface.conv1d(case, Operands(x, w, None, given.cotangent))
+    if not np.isin(y, [0, tiny]).all():
+        raise Violation("the smallest subnormal times 1 is neither itself nor 0", tiny, y.ravel()[0])
+    return f"{case.dtype}: {'kept' if (y == tiny).all() else 'flushed to zero' if (y == 0).all() else 'both'}"
+
+
+def _any_single_product(case: Case) -> Case:
+    return _single_product(case.dtype)(case)
+
+
+test_acc_7_subnormals = tries("ACC-7", subnormals, non_empty, prepare=_any_single_product)
+test_acc_8_wide_exponents = tries("ACC-8", forward_within(_own), non_empty, prepare=_recipe("wide"))
+test_acc_8_wide_exponents_in_gradients = tries(
+    "ACC-8", gradients_within(_own), non_empty, prepare=_recipe("wide"), extra=_VJP
+)
+
+
+def tangent_within(surface: Surface, case: Case) -> None:
+    """A jvp along all operands is within the sum of the bounds of its parts."""
+    given, names = operands(case), operand_names(case)
+    got = require(surface.answer(call_of(case, given, "jvp", names)).results[0], "the tangent")
+    judge.within(got, oracle.tangent(case, given, names), bounds.tangent(case, given), "the tangent")
+
+
+test_acc_2_tangents = tries(
+    "ACC-2", tangent_within, _few_terms, prepare=_recipe("gaussian"), extra={"function": "jvp", "wrt": "xwb"}
+)

@@ -1,0 +1,85 @@
+"""Chapter ERR: what is not defined is refused, cleanly, on every surface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from conv1d_cts.conformance import judge, malformed, oracle
+from conv1d_cts.conformance.backend import Answer, Call, Refused, Surface, Violation, call_of, require
+from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.check import Check, as_test
+from conv1d_cts.conformance.malformed import Malformed
+from conv1d_cts.conformance.recipes import operands
+from conv1d_cts.spec.geometry import Geometry
+
+
+def is_refused(surface: Surface, example: Malformed) -> None:
+    """The call raises."""
+    try:
+        answer = surface.answer(example.call())
+    except Refused:
+        return
+    shapes = ", ".join(str(array.shape) if array is not None else "None" for array in answer.results)
+    raise Violation(f"{example.rule}: silently accepted; out came {shapes}", "an error", f"a result of shape {shapes}")
+
+
+def _refuses(clause: str, calls: Callable[[], Iterable[Malformed]], minimum: int = 2) -> Any:
+    return as_test(Check(clause, is_refused, lambda cases: calls(), must_refuse=True, minimum=minimum))
+
+
+test_err_1_rank = _refuses("ERR-1", malformed.rank)
+test_err_2_channels = _refuses("ERR-2", malformed.channels)
+test_err_3_groups = _refuses("ERR-3", malformed.groups)
+test_err_4_stride = _refuses("ERR-4", malformed.stride)
+test_err_5_dilation = _refuses("ERR-5", malformed.dilation)
+test_err_6_padding = _refuses("ERR-6", malformed.padding)
+test_err_8_empty_kernel = _refuses("ERR-8", malformed.empty_kernel)
+test_err_9_bias = _refuses("ERR-9", malformed.bias)
+test_err_10_mixed_dtypes = _refuses("ERR-10", malformed.mixed_dtypes)
+test_err_11_names = _refuses("ERR-11", malformed.names)
+test_pad_14_domain = _refuses("PAD-14", malformed.beyond_domain)
+test_err_12_cotangent = _refuses("ERR-12", malformed.cotangent)
+test_err_13_no_integers = _refuses("ERR-13", malformed.no_integers)
+
+
+def _huge(cases: tuple[Case, ...]) -> Iterator[Case]:
+    """Legal calls with a parameter that no 32-bit or no 64-bit integer holds; a stride that large leaves one window."""
+    for value in (2**31, 2**31 + 1, 2**32 + 1, 2**62, 2**63 - 1, 2**64 + 1):
+        yield Case(Geometry(2, 4, 6, 9, 3, stride=value))
+        yield Case(Geometry(2, 4, 6, 9, 1, dilation=value))
+        yield Case(Geometry(2, 4, 6, 9, 3, dilation=value))
+
+
+def right_or_refused(surface: Surface, case: Case) -> None:
+    """The call is computed rightly; a refusal is legal too, and counted as such."""
+    given = operands(case)
+    judge.equal(surface.conv1d(case, given), oracle.forward(case, given), "y")
+
+
+test_err_7_huge_integers = as_test(Check("ERR-7", right_or_refused, _huge, {"rule": "huge"}, may_refuse=True))
+
+
+def unharmed(surface: Surface, example: Malformed) -> None:
+    """A legal call before and after a malformed one gives the same bits."""
+    case = example.base
+    legal: Call = call_of(case, operands(case))
+    before, _, after = surface.sequence([legal, example.call(), legal])
+    for reply in (before, after):
+        if isinstance(reply, Refused):
+            raise reply
+    assert isinstance(before, Answer)
+    assert isinstance(after, Answer)
+    first, last = require(before.results[0], "y"), require(after.results[0], "y")
+    judge.same_bits(last, first, f"y after the malformed call ({example.rule})")
+
+
+def _one_of_each(cases: tuple[Case, ...]) -> Iterator[Malformed]:
+    for calls in (
+        malformed.rank, malformed.channels, malformed.groups, malformed.stride, malformed.dilation, malformed.padding,
+        malformed.bias, malformed.mixed_dtypes, malformed.names, malformed.empty_kernel, malformed.no_integers,
+    ):  # fmt: skip
+        yield from calls()
+
+
+test_err_14_after_a_refusal = as_test(Check("ERR-14", unharmed, _one_of_each))

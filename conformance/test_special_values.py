@@ -1,0 +1,155 @@
+"""Chapter VAL: NaN, infinities and signed zeros, placed where a tap reads them and where none does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from conv1d_cts.conformance import judge, oracle
+from conv1d_cts.conformance.backend import Surface, Violation
+from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.check import tries
+from conv1d_cts.conformance.recipes import Operands, operands
+from conv1d_cts.conformance.values import non_empty, operand_names, with_bias
+
+Array = np.ndarray[Any, Any]
+_SMALL = 64
+
+
+def _chosen(case: Case, shape: tuple[int, ...], salt: int) -> tuple[int, ...]:
+    """A place in an array, chosen by the case."""
+    rng = np.random.default_rng([case.seed, salt])
+    return tuple(int(rng.integers(extent)) for extent in shape)
+
+
+def _placed(case: Case, name: str, *values: float) -> Operands:
+    """The case's operands with `values` at chosen places of one of them."""
+    given = operands(case)
+    array = getattr(given, name).copy()
+    for salt, value in enumerate(values):
+        array[_chosen(case, array.shape, salt)] = value
+    return replace(given, **{name: array})
+
+
+def _small_zeros(case: Case) -> bool:
+    g = case.geometry
+    return case.padding_mode == "zeros" and non_empty(case) and max(*g.x_shape, *g.w_shape, *g.y_shape) <= _SMALL
+
+
+def _oracle(case: Case, given: Operands) -> Array:
+    with np.errstate(invalid="ignore"):
+        return oracle.forward(case, given)
+
+
+def nan_reaches_its_readers(surface: Surface, case: Case) -> None:
+    """Every output whose window reads the NaN is NaN."""
+    given = _placed(case, "x", np.nan)
+    got, want = surface.conv1d(case, given), _oracle(case, given)
+    judge.same_shape(got, want.shape, "y")
+    missed = np.isnan(want) & ~np.isnan(got)
+    if missed.any():
+        at = tuple(int(i) for i in np.argwhere(missed)[0])
+        raise Violation(f"y{list(at)} reads a NaN and is {got[at]}", "nan", got[at])
+
+
+def others_are_untouched(surface: Surface, case: Case) -> None:
+    """No other output is changed by a NaN, nor by an infinity."""
+    for value in (np.nan, np.inf, -np.inf):
+        given = _placed(case, "x", value)
+        got, want = surface.conv1d(case, given), _oracle(case, given)
+        judge.same_shape(got, want.shape, "y")
+        finite = np.isfinite(want)
+        judge.equal(got[finite], want[finite], f"y where nothing reads the {value}")
+
+
+def agrees_with(name: str, *values: float) -> Callable[[Surface, Case], None]:
+    """A body: with `values` placed in operand `name`, y is the formula's under IEEE 754."""
+
+    def body(surface: Surface, case: Case) -> None:
+        for sign in (1, -1):
+            given = _placed(case, name, *(sign * value for value in values))
+            judge.equal(surface.conv1d(case, given), _oracle(case, given), "y")
+
+    return body
+
+
+def _unpadded(case: Case) -> bool:
+    return _small_zeros(case) and case.geometry.pads == (0, 0)
+
+
+test_val_1_nan_is_seen = tries("VAL-1", nan_reaches_its_readers, _small_zeros)
+test_val_2_nothing_else_is = tries("VAL-2", others_are_untouched, _small_zeros)
+test_val_3_infinity = tries("VAL-3", agrees_with("x", np.inf), _small_zeros)
+test_val_3_infinities_of_both_signs = tries("VAL-3", agrees_with("x", np.inf, -np.inf, np.inf, -np.inf), _small_zeros)
+test_val_4_infinite_weight = tries("VAL-4", agrees_with("w", np.inf), _unpadded)
+test_val_4_nan_weight = tries("VAL-4", agrees_with("w", np.nan), _unpadded)
+test_val_5_infinite_bias = tries("VAL-5", agrees_with("b", np.inf), _small_zeros, prepare=with_bias)
+test_val_5_nan_bias = tries("VAL-5", agrees_with("b", np.nan), _small_zeros, prepare=with_bias)
+
+
+def _skipping(case: Case, given: Operands, at: tuple[int, int, int]) -> Array:
+    """Y where the products of the weight at `at` with padded positions are left out."""
+    g, (o, c, k) = case.geometry, at
+    rest = given.w.copy()
+    rest[at] = 0
+    y = oracle.forward(case, replace(given, w=rest))
+    channel = (o // (g.c_out // g.groups)) * g.w_shape[1] + c
+    for i in range(g.l_out):
+        position = i * g.stride + k * g.dilation - g.pads[0]
+        if 0 <= position < g.length:
+            y[:, o, i] += float(given.w[at]) * given.x[:, channel, position].astype(np.float64)
+    return y
+
+
+def padded_infinity(surface: Surface, case: Case) -> str | None:
+    """Whether 0 * inf at padded positions is NaN, or is not formed; None where the two look alike."""
+    given = _placed(case, "w", np.inf)
+    got = surface.conv1d(case, given)
+    materialised, skipped = _oracle(case, given), _skipping(case, given, _chosen(case, given.w.shape, 0))
+    if np.array_equal(materialised, skipped, equal_nan=True):
+        return None
+    for name, want in (("NaN: padding materialised", materialised), ("absent: padding skipped", skipped)):
+        if np.array_equal(got, want, equal_nan=True):
+            return name
+    raise Violation("inf at padded positions is neither NaN throughout nor absent throughout", skipped, got)
+
+
+test_val_6_padded_infinity = tries(
+    "VAL-6", padded_infinity, lambda c: _small_zeros(c) and sum(c.geometry.pads) > 0 and c.geometry.kernel > 1
+)
+
+
+def cotangent_acts_by_the_formula(surface: Surface, case: Case) -> None:
+    """With a NaN or an infinity in gy, gx, gw and gb are the formula's."""
+    for value in (np.nan, np.inf):
+        given = _placed(case, "cotangent", value)
+        with np.errstate(invalid="ignore"):
+            want = oracle.gradients(case, given)
+        for name, got in surface.vjp(case, given, operand_names(case)).items():
+            judge.equal(got, want[name], f"g{name}")
+
+
+test_val_7_cotangent = tries("VAL-7", cotangent_acts_by_the_formula, _unpadded, extra={"function": "vjp", "wrt": "xwb"})
+
+
+def sign_of_zero(surface: Surface, case: Case) -> str:
+    """What -0 times 1 gives where it is the only product."""
+    given = operands(case)
+    dtype = given.x.dtype
+    given = Operands(np.full_like(given.x, -0.0), np.ones_like(given.w), None, given.cotangent)
+    y = surface.conv1d(case, given)
+    if (y != 0).any():
+        raise Violation("-0 times 1 is not zero", 0, y)
+    return (
+        f"{dtype.name}: -0 times 1 gives {'-0' if np.signbit(y).all() else '+0' if not np.signbit(y).any() else 'both'}"
+    )
+
+
+test_val_8_sign_of_zero = tries(
+    "VAL-8", sign_of_zero,
+    lambda c: _unpadded(c) and c.geometry.kernel == c.geometry.w_shape[1] == 1,
+    prepare=lambda c: replace(c, bias=False), minimum=1,
+)  # fmt: skip

@@ -1,0 +1,91 @@
+"""What follows from a certificate: how often each verdict stands on it, and its findings, the worst first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final
+
+from conv1d_cts.reports.certificate import Certificate, ClauseRow
+from conv1d_cts.reports.text import one_line
+
+VERDICTS: Final = (
+    "pass", "fail", "crash", "hang", "exit", "deviation", "refused", "unsupported", "vacuous", "error", "not run",
+)  # fmt: skip
+FAILED: Final = ("fail", "crash", "hang", "exit")
+CERTIFIED: Final = ("conformant", "conformant with deviations")
+SEVERITY: Final = ("crash", "hang", "exit", "fail", "error", "stale", "warning", "deviation")
+_STALE: Final = "stale deviation"
+_LINE: Final = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing a reader must know about a backend; `kind` is an entry of SEVERITY, `text` one plain line."""
+
+    kind: str
+    clause: str
+    surface: str
+    text: str
+
+    @property
+    def line(self) -> str:
+        """The finding as one plain line: kind, clause, surface, what happened."""
+        name = "fail (SHOULD)" if self.kind == "warning" else self.kind
+        where = f"{name}: {self.clause} on {one_line(self.surface, 40)}"
+        return f"{where}: {self.text}" if self.text else where
+
+
+def counts(certificate: Certificate) -> dict[str, int]:
+    """How many rows (clause x surface) have each verdict; every verdict is a key."""
+    tally = Counter(row["verdict"] for row in certificate["clauses"])
+    return {verdict: tally[verdict] for verdict in VERDICTS}
+
+
+def failed(certificate: Certificate) -> int:
+    """How many rows ended in fail, crash, hang or exit, at any level."""
+    return sum(counts(certificate)[verdict] for verdict in FAILED)
+
+
+def warnings(certificate: Certificate) -> int:
+    """How many of the failed rows are SHOULD: they are reported and deny nothing."""
+    return sum(row["level"] == "SHOULD" and row["verdict"] in FAILED for row in certificate["clauses"])
+
+
+def findings(certificate: Certificate) -> list[Finding]:
+    """Every failure, error and deviation, the worst first; rows of one severity keep the certificate's order."""
+    found = [finding for row in certificate["clauses"] if (finding := _finding(row)) is not None]
+    return sorted(found, key=lambda finding: SEVERITY.index(finding.kind))
+
+
+def worst(certificate: Certificate) -> Finding | None:
+    """The gravest finding, or None where there is nothing to tell."""
+    return next(iter(findings(certificate)), None)
+
+
+def version(certificate: Certificate) -> str:
+    """The version of the package the backend is named after, else all of them: "2.13.0", "cupy 13.4, cuda 12.6"."""
+    versions = certificate["backend"]["versions"]
+    own = versions.get(certificate["backend"]["name"])
+    return own or ", ".join(f"{name} {number}" for name, number in sorted(versions.items())) or "unknown"
+
+
+def _finding(row: ClauseRow) -> Finding | None:
+    kind = _kind(row)
+    return None if kind is None else Finding(kind, row["id"], row["surface"], one_line(_text(row), _LINE))
+
+
+def _kind(row: ClauseRow) -> str | None:
+    verdict = row["verdict"]
+    if verdict == "fail" and str(row["evidence"].get("message", "")).startswith(_STALE):
+        return "stale"
+    if verdict == "fail" and row["level"] != "MUST":
+        return "warning"
+    return verdict if verdict in SEVERITY else None
+
+
+def _text(row: ClauseRow) -> str:
+    evidence = row["evidence"]
+    if row["verdict"] == "deviation":
+        return "; ".join(str(entry["reason"]) for entry in evidence.get("deviations", ()))
+    return str(evidence.get("message", ""))

@@ -1,0 +1,116 @@
+"""summary.md: the certificates for a pull request, a terminal, an issue tracker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from conv1d_cts.reports import facts
+from conv1d_cts.reports.certificate import Certificate, ClauseRow
+from conv1d_cts.reports.text import fenced, markdown, one_line, shorten
+from conv1d_cts.spec.clauses import Clause
+
+_HEADINGS: Final = (
+    "backend", "version", "device", "verdict",
+    "passed", "failed", "deviating", "unsupported", "refused", "vacuous", "not judged", "worst finding",
+)  # fmt: skip
+_LIMIT: Final = 4000
+
+
+def summary(certificates: Sequence[Certificate], broken: Sequence[str], clauses: Mapping[str, Clause]) -> str:
+    """The Markdown page: one table, then every failure and deviation with its case and reproducer."""
+    lines = ["# conv1d conformance", "", *_notes(certificates, broken), *_table(certificates)]
+    for certificate in certificates:
+        lines += _details(certificate, clauses)
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _notes(certificates: Iterable[Certificate], broken: Iterable[str]) -> Iterator[str]:
+    for line in broken:
+        yield from (f"> **Not read:** {markdown(line)}", "")
+    for certificate in certificates:
+        if not certificate["suite"]["complete"]:
+            yield from (f"> **Partial:** the run of {markdown(_title(certificate))} was cut short.", "")
+    if any(facts.warnings(certificate) for certificate in certificates):
+        yield from ("A failed SHOULD counts as failed here and denies no certification.", "")
+
+
+def _table(certificates: Iterable[Certificate]) -> Iterator[str]:
+    yield f"| {' | '.join(_HEADINGS)} |"
+    yield f"|{' --- |' * 4}{' ---: |' * 7} --- |"
+    for certificate in certificates:
+        yield f"| {' | '.join(_cells(certificate))} |"
+    yield ""
+
+
+def _cells(certificate: Certificate) -> list[str]:
+    tally = facts.counts(certificate)
+    worst = facts.worst(certificate)
+    numbers = [tally["pass"], facts.failed(certificate), tally["deviation"], tally["unsupported"], tally["refused"],
+               tally["vacuous"], tally["error"] + tally["not run"]]  # fmt: skip
+    return [
+        markdown(certificate["backend"]["name"]),
+        markdown(facts.version(certificate)),
+        markdown(certificate["backend"]["device"]),
+        f"**{certificate['verdict']}**",
+        *map(str, numbers),
+        markdown(worst.line) if worst else "none",
+    ]
+
+
+def _details(certificate: Certificate, clauses: Mapping[str, Clause]) -> Iterator[str]:
+    rows = {(row["id"], row["surface"]): row for row in certificate["clauses"]}
+    found = facts.findings(certificate)
+    if found:
+        yield from (f"## {markdown(_title(certificate))}", "")
+    for finding in (finding for finding in found if finding.kind != "error"):
+        row = rows[finding.clause, finding.surface]
+        clause = clauses.get(row["id"])
+        title = markdown(clause.title) if clause else "a clause that this version of the spec does not have"
+        yield from (f"### {row['id']} {title}", "", f"{_kind(finding)} on `{_code(row['surface'])}`", "")
+        yield from _evidence(row)
+    yield from _errors([row for row in certificate["clauses"] if row["verdict"] == "error"])
+
+
+def _errors(rows: Sequence[ClauseRow]) -> Iterator[str]:
+    """One paragraph for all of them, each message once: they tell of the installation, not of clauses."""
+    if rows:
+        yield from (f"Not judged, for the suite or the installation failed: {len(rows)} rows.", "")
+    for message in dict.fromkeys(str(row["evidence"].get("message", "")) for row in rows):
+        yield from (fenced(shorten(message, _LIMIT)), "")
+
+
+def _kind(finding: facts.Finding) -> str:
+    return f"**{'fail' if finding.kind == 'warning' else finding.kind}**" + (
+        " (SHOULD: a warning)" if finding.kind == "warning" else ""
+    )
+
+
+def _evidence(row: ClauseRow) -> Iterator[str]:
+    for entry in row["evidence"].get("deviations", ()):
+        link = f" See <{_code(entry['link'])}>." if str(entry["link"]).startswith("https://") else ""
+        yield from (f"Recorded deviation: {markdown(entry['reason'])}.{link}", "", *_facts(entry))
+    yield from _facts(row["evidence"])
+
+
+def _facts(evidence: Mapping[str, Any]) -> Iterator[str]:
+    for key in ("message", "when", "case", "expected", "got", "confirmed", "reproducer"):
+        value = evidence.get(key)
+        if value in (None, "", {}):
+            continue
+        text = case_line(value) if isinstance(value, dict) else str(value)
+        yield from (f"{key}:", "", fenced(shorten(text, _LIMIT), "python" if key == "reproducer" else "text"), "")
+
+
+def case_line(case: Mapping[str, Any]) -> str:
+    """A case on one line: `n=1 c_in=2 length=7 dtype=float32`."""
+    return " ".join(f"{key}={value}" for key, value in case.items())
+
+
+def _title(certificate: Certificate) -> str:
+    backend = certificate["backend"]
+    return f"{backend['name']} {facts.version(certificate)} on {backend['device']}"
+
+
+def _code(text: str) -> str:
+    return one_line(text, 200).replace("`", "'").replace("<", "").replace(">", "")

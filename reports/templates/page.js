@@ -1,0 +1,102 @@
+"use strict";
+(() => {
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const filters = document.getElementById("filters");
+  const sheet = document.getElementById("sheet");
+  const body = document.getElementById("sheet-body");
+  const say = (words) => { document.getElementById("said").textContent = words; };
+
+  /* Filters: columns by backend, groups by chapter, rows by verdict and words. */
+  const heads = all(".grid thead tr:last-child th").slice(1);
+  const columns = heads.map((th) => th.dataset.b);
+  const articles = all("article.clause");
+  const words = new Map(articles.map((article) => [article.dataset.k, article.textContent.toLowerCase()]));
+  const rows = all(".grid tr[data-k]");
+  const apply = () => {
+    const want = Object.fromEntries(new FormData(filters));
+    const sought = want.words.toLowerCase().split(/\s+/).filter(Boolean);
+    const matching = rows.filter((row) => (!want.chapter || row.parentNode.dataset.c === want.chapter)
+      && sought.every((word) => words.get(row.dataset.k).includes(word)));
+    const says = (cell) => !want.verdict || cell.textContent.trim() === want.verdict;
+    const visible = columns.map((backend, index) => (!want.backend || backend === want.backend)
+      && (!want.verdict || matching.some((row) => says(row.cells[index + 1]))));
+    const kept = new Set(matching.filter((row) => all("td", row).some((cell, index) => visible[index] && says(cell)))
+      .map((row) => row.dataset.k));
+    all(".grid tbody tr").forEach((row) => all("td", row).forEach((cell, index) => {
+      cell.hidden = !visible[index];
+      cell.classList.toggle("dim", "k" in row.dataset && !says(cell));
+    }));
+    heads.forEach((th, index) => { th.hidden = !visible[index]; });
+    all(".grid thead th[colspan]").forEach((th) => {
+      const width = columns.filter((backend, index) => visible[index] && backend === th.dataset.b).length;
+      th.hidden = !width;
+      th.colSpan = width || 1;
+    });
+    rows.forEach((row) => { row.hidden = !kept.has(row.dataset.k); });
+    articles.forEach((article) => { article.hidden = !kept.has(article.dataset.k); });
+    all("tbody[data-c], section[data-c]").forEach((group) => {
+      group.hidden = !all("[data-k]", group).some((item) => kept.has(item.dataset.k));
+    });
+    all(".clause [data-b], .panel").forEach((item) => {
+      item.hidden = Boolean(want.backend) && item.dataset.b !== want.backend;
+    });
+    document.getElementById("shown").textContent = `${kept.size} of ${rows.length} clauses`;
+  };
+  filters.hidden = false;
+  filters.addEventListener("input", apply);
+  filters.addEventListener("submit", (event) => event.preventDefault());
+  filters.addEventListener("reset", () => setTimeout(apply));
+  apply();
+
+  /* A copy button on every reproducer. */
+  all("pre.script").forEach((pre) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "copy";
+    button.textContent = "Copy";
+    button.setAttribute("aria-label", "Copy the reproducer");
+    pre.before(button);
+  });
+  const copy = (button) => {
+    const pre = button.nextElementSibling;
+    const done = () => { button.textContent = "Copied"; say("Reproducer copied"); setTimeout(() => { button.textContent = "Copy"; }, 2000); };
+    const select = () => { getSelection().selectAllChildren(pre); say("Reproducer selected"); };
+    if (navigator.clipboard) navigator.clipboard.writeText(pre.textContent).then(done, select); else select();
+  };
+
+  /* A cell opens in place: its clause and its evidence, copied from the section that a plain link would lead to. */
+  const open = (target) => {
+    const article = target.closest("article");
+    const evidence = target.cloneNode(true);
+    if (evidence.tagName === "DETAILS") evidence.open = true;
+    const rest = document.createElement(evidence.tagName === "LI" ? "ul" : "div");
+    rest.className = evidence.tagName === "LI" ? "rest" : "";
+    rest.append(evidence);
+    body.replaceChildren(...all(":scope > h4, :scope > .text", article).map((node) => node.cloneNode(true)), rest);
+    [body, ...all("[id]", body)].forEach((node) => { if (node !== body) node.removeAttribute("id"); });
+    sheet.setAttribute("aria-label", `${article.dataset.k}: ${target.querySelector("span").textContent}`);
+    sheet.showModal();
+    body.scrollTop = 0;
+  };
+  const reveal = () => {
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!target) return;
+    if (target.closest("article[hidden], section[hidden], [data-b][hidden]")) filters.reset();
+    if (target.tagName === "DETAILS") target.open = true;
+    setTimeout(() => target.scrollIntoView());
+  };
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button.copy");
+    const cell = event.target.closest(".grid td a");
+    if (button) copy(button);
+    if (event.target.closest("[data-close], #sheet a[href^='#']") || event.target === sheet) sheet.close();
+    const plain = !event.ctrlKey && !event.metaKey && !event.shiftKey;
+    const target = cell && plain && document.getElementById(cell.hash.slice(1));
+    if (!target) return;
+    event.preventDefault();
+    history.replaceState(null, "", cell.hash);
+    open(target);
+  });
+  addEventListener("hashchange", reveal);
+  reveal();
+})();
