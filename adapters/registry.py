@@ -29,7 +29,7 @@ class UnknownBackendError(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class AdapterSource:
-    """An adapter that is not loaded yet: a module by its import name, or a file by its path. One of the two is empty."""
+    """An adapter not loaded yet: a module by its import name, or a file by its path; the other of the two is empty."""
 
     name: str
     module: str = ""

@@ -18,7 +18,7 @@ Array = np.ndarray[Any, Any]
 UNIT_ROUNDOFF = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float32": 2.0**-24, "float64": 2.0**-53}
 
 
-def _units(dtype: str, accumulate: float) -> dict[str, float]:
+def _units(dtype: str, accumulate: float) -> dict[str, Any]:
     return {"unit_roundoff_accumulate": accumulate, "unit_roundoff_result": UNIT_ROUNDOFF[dtype]}
 
 
@@ -31,8 +31,10 @@ def forward(case: Case, given: Operands, accumulate: float) -> Array:
 
 def gradients(case: Case, given: Operands, accumulate: float) -> dict[str, Array]:
     """The absolute bounds on gx, gw and gb by the operand's name (ACC-2)."""
-    arrays = map(raised, (given.x, given.w, given.b, given.cotangent))
-    found = reference.conv1d_vjp_bound(*arrays, **case.attributes, **_units(case.dtype, accumulate))
+    found = reference.conv1d_vjp_bound(
+        raised(given.x), raised(given.w), raised(given.b), raised(given.cotangent),
+        **case.attributes, **_units(case.dtype, accumulate),
+    )  # fmt: skip
     return {name: bound for name, bound in zip("xwb", found, strict=True) if bound is not None}
 
 

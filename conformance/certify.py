@@ -1,7 +1,7 @@
 """One certification from end to end: pytest in this process, away from the user's own settings, and the certificate.
 
-Whatever happens, a certificate is written as soon as there is a backend to speak of: whole, partial when the run was cut
-short, or `error` when the adapter could not be loaded.
+Whatever happens, a certificate is written as soon as there is a backend to speak of: whole, partial when the run was
+cut short, or `error` when the adapter could not be loaded.
 """
 
 from __future__ import annotations
@@ -29,7 +29,12 @@ from conv1d_cts.conformance.isolation.process import Broken, Died
 from conv1d_cts.conformance.ledger import FAILURES
 from conv1d_cts.conformance.progress import Display
 from conv1d_cts.conformance.session import (
-    SCHEMA, Options, Session, UnknownOptionError, certificate_path, write,
+    SCHEMA,
+    Options,
+    Session,
+    UnknownOptionError,
+    certificate_path,
+    write,
 )  # fmt: skip
 from conv1d_cts.spec.clauses import clauses
 
@@ -53,14 +58,15 @@ class Outcome:
 
 @dataclass
 class _Interruption:
-    """The signal that came; only the first one counts, so that the certificate can be written in peace."""
+    """The signal that came. Only the first one interrupts, and none while the certificate is written."""
 
     number: int = 0
+    writing: bool = False
 
     def receive(self, number: int, frame: FrameType | None) -> None:
         """Called by the interpreter."""
-        if not self.number:
-            self.number = number
+        first, self.number = not self.number, self.number or number
+        if first and not self.writing:
             raise KeyboardInterrupt
 
     @contextmanager
@@ -174,10 +180,12 @@ def _certify(
         if path in taken:
             return Outcome(USAGE, message=f"{options.backend} calls itself {session.name!r}, as one before it does")
         problems = _carry_out(session, display)
-        session.finish(folder, interrupted=bool(interruption.number))
+        interruption.writing = True
+        certificate = session.certificate(interrupted=bool(interruption.number))
+        write(certificate, path)
     finally:
         session.close()
-    return _outcome(session.certificate(bool(interruption.number)), path, problems, interruption.number)
+    return _outcome(certificate, path, problems, interruption.number)
 
 
 def _carry_out(session: Session, display: Display) -> list[str]:
@@ -189,26 +197,26 @@ def _carry_out(session: Session, display: Display) -> list[str]:
 
 
 def exit_code(certificate: dict[str, Any]) -> int:
-    """0 where everything came out as expected, 1 where a MUST failed or a deviation is stale, 3 for errors."""
+    """3 for an error, 1 where a MUST failed or a deviation is stale, 3 for a run that is not whole; otherwise 0."""
     rows = certificate["clauses"]
-    if certificate["verdict"] == "error" or not certificate["suite"]["complete"]:
+    if certificate["verdict"] == "error":
         return SUITE
     stale = any(str(r["evidence"].get("message", "")).startswith("stale deviation") for r in rows)
-    failed = any(r["level"] == "MUST" and r["verdict"] in FAILURES for r in rows)
-    return UNEXPECTED if failed or stale else AS_EXPECTED
+    if stale or any(r["level"] == "MUST" and r["verdict"] in FAILURES for r in rows):
+        return UNEXPECTED
+    return AS_EXPECTED if certificate["suite"]["complete"] else SUITE
 
 
 def _outcome(certificate: dict[str, Any], path: Path, problems: list[str], number: int) -> Outcome:
     if number:
         return Outcome(_SIGNAL + number, path, f"interrupted: the certificate is partial: {path}")
-    messages = [f"the suite failed: {problem}" for problem in problems]
-    for row in certificate["clauses"]:
-        if row["verdict"] == "error":
-            messages.append(f"the suite failed: {row['id']} on {row['surface']}: {row['evidence']['message']}")
-    untried = sorted({row["id"] for row in certificate["clauses"] if row["verdict"] == "not run"})
+    rows = certificate["clauses"]
+    said = [f"{r['id']} on {r['surface']}: {r['evidence']['message']}" for r in rows if r["verdict"] == "error"]
+    untried = list(dict.fromkeys(r["id"] for r in rows if r["verdict"] == "not run"))
     if untried:
-        messages.append(f"not run: {', '.join(untried)}")
-    return Outcome(SUITE if problems else exit_code(certificate), path, "\n".join(messages))
+        said.append(f"{len(untried)} clauses were not run: {untried[0]} to {untried[-1]}")
+    message = "\n".join(f"the suite failed: {line}" for line in [*problems, *said])
+    return Outcome(SUITE if problems else exit_code(certificate), path, message)
 
 
 def explain_broken(problem: Broken | Died, python: str) -> str:
@@ -232,7 +240,7 @@ def _broken(options: Options, folder: Path, taken: Collection[Path], problem: Br
 
 
 def _error_certificate(options: Options, name: str, message: str) -> dict[str, Any]:
-    surfaces = list(options.surfaces or ("functional",))
+    surfaces = list(dict.fromkeys(options.surfaces)) or ["functional"]
     none = dict.fromkeys(("run", "telling", "deviating", "refused", "unsupported"), 0)
     return {
         "schema": SCHEMA,

@@ -37,7 +37,7 @@ class Check:
 
     `select` takes the pool and gives the examples that can tell right from wrong; `extra` are facts that every example
     shares (the program it runs); `may_refuse` where the clause allows a clean refusal, `must_refuse` where it asks for
-    one; fewer than `minimum` examples that held prove nothing.
+    one; a `sampled` check takes an even sample of its examples; fewer than `minimum` that held prove nothing.
     """
 
     clause: str
@@ -46,6 +46,7 @@ class Check:
     extra: dict[str, Fact] = field(default_factory=dict)
     may_refuse: bool = False
     must_refuse: bool = False
+    sampled: bool = False
     minimum: int = 3
 
 
@@ -72,6 +73,7 @@ class Trial:
 
     surface: Surface
     cases: tuple[Case, ...]
+    sample: int
     limits: tuple[Limit, ...]
     deviations: tuple[Deviation, ...]
     limit_records: dict[Limit, LimitRecord] = field(default_factory=dict)
@@ -98,7 +100,8 @@ class Trial:
     def _examples(self, check: Check) -> Iterator[Example]:
         """The recorded case of each deviation, then what the check selects."""
         yield from check.select(tuple(case_from(dict(d.case)) for d in self._entries(check) if d.case))
-        yield from check.select(self.cases)
+        examples = check.select(self.cases)
+        yield from _evenly(list(examples), self.sample) if check.sampled else examples
 
     def _try(self, check: Check, example: Example, tally: Tally) -> None:
         facts = self.facts(check, example)
@@ -198,6 +201,13 @@ class Trial:
             return outcome is not None and outcome[0] == kind
 
         return fails
+
+
+def _evenly(examples: list[Any], count: int) -> list[Any]:
+    """At most `count` of the examples, spread over all of them."""
+    if len(examples) <= count:
+        return examples
+    return [examples[i * len(examples) // count] for i in range(count)]
 
 
 def tries(

@@ -67,7 +67,7 @@ def within(got: Array, want: Array, bound: Array, name: str) -> float:
     if above.any():
         at = _index(above)
         raise Violation(
-            f"{name}{list(at)} is {wide[at]!s}, off by {error[at]:.3g} from {want[at]!s}; the proven bound is {bound[at]:.3g}",
+            f"{name}{list(at)} is {wide[at]!s}, off by {error[at]:.3g} from {want[at]!s}; its bound is {bound[at]:.3g}",
             f"{want[at]!s} within {bound[at]:.3g}", wide[at],
         )  # fmt: skip
     with np.errstate(invalid="ignore", divide="ignore"):

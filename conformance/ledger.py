@@ -1,4 +1,4 @@
-"""What came of each clause on each surface: counts, the worst thing seen, and the verdict that follows (chapter CONF)."""
+"""What came of each clause on each surface: counts, the worst thing seen, and the verdict (chapter CONF)."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def _shaped(name: str, values: Mapping[str, Any], program: str = "conv1d") -> It
 
 
 def rank() -> Iterator[Malformed]:
-    """x and w of every other rank up to 4 (ERR-1)."""
+    """X and w of every other rank up to 4 (ERR-1)."""
     yield from _shaped(
         "x",
         {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -14,6 +14,10 @@ from conv1d_cts.conformance.recipes import Operands
 Array = np.ndarray[Any, Any]
 
 
+@overload
+def raised(array: Array) -> Array: ...
+@overload
+def raised(array: None) -> None: ...
 def raised(array: Array | None) -> Array | None:
     """The same values in the widest dtype of their kind: float64, complex128 or int64."""
     if array is None:

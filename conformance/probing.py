@@ -1,4 +1,4 @@
-"""What a backend can do: its declared limits, or, where it declares none, those found by one plain call for each feature."""
+"""What a backend can do: its declared limits, or, where it declares none, those that one plain call a feature finds."""
 
 from __future__ import annotations
 

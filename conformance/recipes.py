@@ -31,7 +31,7 @@ _LARGEST_LATTICE_VALUE = 100  # 7 bits: an operand that bfloat16 holds exactly
 
 @dataclass(frozen=True)
 class Operands:
-    """The arrays of a case: x (N,C,L), w (O,C/g,K), b (O,) or None, a cotangent (N,O,L_out), and a direction for each."""
+    """The arrays of a case: x (N,C,L), w (O,C/g,K), b (O,) or None, a cotangent (N,O,L_out), a direction for each."""
 
     x: Array
     w: Array
@@ -54,7 +54,7 @@ def lattice_fits(geometry: Geometry, dtype: str) -> bool:
 def _lattice_budget(geometry: Geometry, dtype: str) -> float:
     """The largest a^2 for which 2 n a^2 <= 2^p, p the bits of the significand (ACC, lattice theorem)."""
     products = 2 * most_products(geometry) * (2 if dtype.startswith("complex") else 1)
-    return 2 ** SIGNIFICAND_BITS[dtype] / products
+    return float(2 ** SIGNIFICAND_BITS[dtype]) / products
 
 
 def _lattice(rng: np.random.Generator, case: Case) -> Callable[[tuple[int, ...]], Array]:

@@ -48,8 +48,8 @@ class Options:
 class Session:
     """A certification under way.
 
-    Raises on creation what makes it impossible: UnknownBackendError, FileNotFoundError and UnknownOptionError, which are
-    the user's; Broken and Died, which are the installation's.
+    Raises on creation what makes it impossible: UnknownBackendError, FileNotFoundError and UnknownOptionError, which
+    are the user's; Broken and Died, which are the installation's.
     """
 
     options: Options
@@ -95,8 +95,9 @@ class Session:
             limits = limits_of(surface, self.description)
         except ValueError as error:
             raise Broken({"type": "ValueError", "message": f"limits: {error}", "where": ""}) from None
-        cases = pool(PROFILES[self.options.profile], self.options.seed, float_dtypes(surface, limits))
-        return Trial(surface, cases, limits, self.deviations)
+        profile = PROFILES[self.options.profile]
+        cases = pool(profile, self.options.seed, float_dtypes(surface, limits))
+        return Trial(surface, cases, profile.sample, limits, self.deviations)
 
     @property
     def name(self) -> str:
@@ -107,7 +108,7 @@ class Session:
         """Carry out a check on a surface and keep what came of it; a failure of the suite itself is an `error`."""
         try:
             tally = self._trials[surface].run(check)
-        except Exception as error:  # noqa: BLE001 - nothing that a check raises may be taken for the backend's fault
+        except Exception as error:
             frame = traceback.extract_tb(error.__traceback__)[-1]
             message = f"{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})"
             tally = Tally(check.clause, surface, check.minimum, kind="error", failure={"message": message})
@@ -130,7 +131,7 @@ class Session:
         return [
             Tally(
                 LIMITS_CLAUSE, surface, 0, kind="fail",
-                failure={**record.worked, "message": f"{limit.when.text!r} is a limit, and a call in it: {record.worked['message']}"},
+                failure={**record.worked, "message": f"{limit.when.text!r} is a limit; in it: {record.worked['message']}"},
             )
             for limit, record in self._trials[surface].limit_records.items()
             if record.worked

@@ -15,7 +15,12 @@ from conv1d_cts.conformance.recipes import lattice_fits
 from conv1d_cts.spec.geometry import Geometry
 from conv1d_cts.spec.padding import PADDING_MODES, PADDING_NAMES
 
-_QUIET = {"database": None, "deadline": None, "suppress_health_check": list(HealthCheck), "print_blob": False}
+_QUIET: dict[str, Any] = {
+    "database": None,
+    "deadline": None,
+    "suppress_health_check": list(HealthCheck),
+    "print_blob": False,
+}
 
 
 @st.composite

@@ -34,6 +34,16 @@ def _without_bias(case: Case) -> Case:
     return replace(case, bias=False)
 
 
+def _shiftable(case: Case) -> bool:
+    g = case.geometry
+    return _explicit(case) and g.pads[0] == 0 and g.length > g.stride and g.l_out > 1
+
+
+def _spread(case: Case) -> bool:
+    g = case.geometry
+    return _explicit(case) and g.dilation > 1 and g.kernel > 1 and g.span < 300
+
+
 def linear_in_both(surface: Surface, case: Case) -> None:
     """F(x + z, w) = F(x, w) + F(z, w), and the same in w; F(-x, w) = -F(x, w)."""
     given, other = operands(case), operands(replace(case, seed=case.seed + 1))
@@ -133,19 +143,15 @@ def _inner(a: Array, b: Array) -> int:
     return sum(int(p) * int(q) for p, q in zip(a.ravel().tolist(), b.ravel().tolist(), strict=True))
 
 
-test_inv_9_linearity = tries("INV-9", linear_in_both, _explicit, prepare=_without_bias)
-test_inv_10_shift = tries(
-    "INV-10", shifted, lambda c: _explicit(c) and c.geometry.pads[0] == 0 and c.geometry.l_out > 1 and c.geometry.length > c.geometry.stride
-)  # fmt: skip
+test_inv_9_linearity = tries("INV-9", linear_in_both, _explicit, prepare=_without_bias, sampled=True)
+test_inv_10_shift = tries("INV-10", shifted, _shiftable, sampled=True)
 test_inv_11_flip = tries(
-    "INV-11", true_convolution, lambda c: _explicit(c) and c.geometry.kernel > 1, prepare=_single_channel
+    "INV-11", true_convolution, lambda c: _explicit(c) and c.geometry.kernel > 1, prepare=_single_channel, sampled=True
 )
 test_inv_12_subsampling = tries(
-    "INV-12", subsampled, lambda c: _explicit(c) and c.geometry.stride > 1 and c.geometry.l_out > 1
+    "INV-12", subsampled, lambda c: _explicit(c) and c.geometry.stride > 1 and c.geometry.l_out > 1, sampled=True
 )
-test_inv_13_zero_stuffing = tries(
-    "INV-13", zero_stuffed, lambda c: _explicit(c) and c.geometry.dilation > 1 and 1 < c.geometry.kernel and c.geometry.span < 300
-)  # fmt: skip
-test_inv_14_groups = tries("INV-14", concatenated, lambda c: _explicit(c) and 1 < c.geometry.groups <= 8)
+test_inv_13_zero_stuffing = tries("INV-13", zero_stuffed, _spread, sampled=True)
+test_inv_14_groups = tries("INV-14", concatenated, lambda c: _explicit(c) and 1 < c.geometry.groups <= 8, sampled=True)
 test_inv_15_two_dimensions = tries("INV-15", as_two_dimensions, _explicit, extra={"function": "conv2d"})
 test_inv_16_adjoint = tries("INV-16", adjoint, _explicit, prepare=_without_bias, extra={"function": "vjp", "wrt": "xw"})

@@ -82,8 +82,8 @@ def _zeros(case: Case) -> bool:
     return _small(case) and case.padding_mode == "zeros"
 
 
-test_inv_2_forward = tries("INV-2", results_are_their_own, _zeros, prepare=_pointwise)
-test_inv_2_gradients = tries("INV-2", gradients_are_their_own, _zeros, prepare=_pointwise, extra=_VJP)
+test_inv_2_forward = tries("INV-2", results_are_their_own, _zeros, prepare=_pointwise, sampled=True)
+test_inv_2_gradients = tries("INV-2", gradients_are_their_own, _zeros, prepare=_pointwise, extra=_VJP, sampled=True)
 
 
 def _answers(surface: Surface, calls: list[Call]) -> list[Answer]:
@@ -182,8 +182,8 @@ def _batched(case: Case) -> bool:
     return _small(case) and case.geometry.n > 1 and case.padding_mode == "zeros"
 
 
-test_inv_5_batch = tries("INV-5", items_stand_alone, _batched)
-test_inv_18_batch_in_bits = tries("INV-18", items_in_bits, _batched, prepare=_gaussian)
+test_inv_5_batch = tries("INV-5", items_stand_alone, _batched, sampled=True)
+test_inv_18_batch_in_bits = tries("INV-18", items_in_bits, _batched, prepare=_gaussian, sampled=True)
 
 
 def _laid_out(case: Case) -> Case:
@@ -216,7 +216,7 @@ test_inv_6_gradients = tries("INV-6", every_layout_in_gradients, _exact_in_broad
 
 
 def no_state_is_left(surface: Surface, case: Case) -> None:
-    """Other data of the same shape, the weights alone changed, another geometry, the first call again: all are right."""
+    """Other data of one shape, the weights alone changed, another geometry, the first call again: all are right."""
     first, second = operands(case), operands(replace(case, seed=case.seed + 1))
     longer = case.with_geometry(length=case.geometry.length + case.geometry.stride)
     third = operands(longer)
@@ -259,9 +259,9 @@ def gradients_stay(surface: Surface, case: Case) -> None:
             judge.same_bits(require(later, name), require(first, name), f"g{name}, read again after later calls,")
 
 
-test_inv_7_no_state = tries("INV-7", no_state_is_left, _zeros)
-test_inv_8_results_stay = tries("INV-8", results_stay, _zeros)
-test_inv_8_gradients_stay = tries("INV-8", gradients_stay, _zeros, extra=_VJP)
+test_inv_7_no_state = tries("INV-7", no_state_is_left, _zeros, sampled=True)
+test_inv_8_results_stay = tries("INV-8", results_stay, _zeros, sampled=True)
+test_inv_8_gradients_stay = tries("INV-8", gradients_stay, _zeros, extra=_VJP, sampled=True)
 
 
 def _mapped(case: Case, given: Operands, wrt: str, count: int) -> tuple[Call, list[Operands]]:
@@ -284,4 +284,4 @@ def vmap_is_a_loop(surface: Surface, case: Case) -> None:
             judge.equal(got, want, f"vmap over {wrt}")
 
 
-test_inv_17_vmap = tries("INV-17", vmap_is_a_loop, lambda c: _zeros(c) and c.seed % 3 == 0, extra={"function": "vmap"})
+test_inv_17_vmap = tries("INV-17", vmap_is_a_loop, _zeros, extra={"function": "vmap"}, sampled=True)

@@ -90,7 +90,7 @@ test_val_5_infinite_bias = tries("VAL-5", agrees_with("b", np.inf), _small_zeros
 test_val_5_nan_bias = tries("VAL-5", agrees_with("b", np.nan), _small_zeros, prepare=with_bias)
 
 
-def _skipping(case: Case, given: Operands, at: tuple[int, int, int]) -> Array:
+def _skipping(case: Case, given: Operands, at: tuple[int, ...]) -> Array:
     """Y where the products of the weight at `at` with padded positions are left out."""
     g, (o, c, k) = case.geometry, at
     rest = given.w.copy()

@@ -90,7 +90,7 @@ def check_domain(mode: str, lo: int, hi: int, length: int) -> None:
 
 
 def source_index(mode: str, position: int, length: int) -> int | None:
-    """The sample shown at `position` (0 is the first sample, -1 the padding before it); None where the fill value is."""
+    """The sample shown at `position` (0 the first sample, -1 the padding before it); None where the fill value is."""
     if 0 <= position < length:
         return position
     return _SOURCES[mode](position, length)

@@ -72,7 +72,9 @@ def _package_folder() -> str:
 class BackendProcess:
     """One process with one adapter loaded. Not restarted: a dead one is replaced by its owner."""
 
-    def __init__(self, source: AdapterSource, device: str, python: str = sys.executable, limits: Limits | None = None):
+    def __init__(
+        self, source: AdapterSource, device: str, python: str = sys.executable, limits: Limits | None = None
+    ) -> None:
         self.limits = limits or Limits()
         self._folder = _package_folder()
         self._log = Path(self._folder) / "output.log"
@@ -130,7 +132,7 @@ class BackendProcess:
         """What the end of the process looks like from outside."""
         try:
             status = self._popen.wait(_QUIET_SECONDS)
-        except Exception as error:  # noqa: BLE001 - subprocess.TimeoutExpired of whichever subprocess execnet uses
+        except Exception as error:
             if type(error).__name__ != "TimeoutExpired":
                 raise
             tail = self._tail()

@@ -68,7 +68,7 @@ def _surfaces(adapter: Any) -> Mapping[str, Any]:
 
 
 def _own_message(error: BaseException, path: str = "") -> Answer:
-    """An exception as data: type, first lines of its message, and its place: the innermost frame, of `path` if given."""
+    """An exception as data: type, first lines of its message, and its place, which is in `path` where that is given."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path or not path]
     where, message = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else path, str(error)
     if isinstance(error, SyntaxError) and error.filename:
@@ -97,7 +97,7 @@ class Worker:
                 return self._sequence(request["requests"])
             arrays, results = self._compute(request)
             return self._report(request, arrays, results)
-        except Exception as error:  # noqa: BLE001 - whatever a backend raises is its refusal
+        except Exception as error:
             return {"refused": _own_message(error)}
 
     def _to_native(self, array: Array) -> Native:
@@ -145,7 +145,7 @@ class Worker:
                 arrays, results = self._compute(request)
                 answers.append(self._report(request, arrays, results))
                 kept.append(results)
-            except Exception as error:  # noqa: BLE001 - whatever a backend raises is its refusal
+            except Exception as error:
                 answers.append({"refused": _own_message(error)})
                 kept.append([])
         for answer, results in zip(answers, kept, strict=True):
@@ -160,7 +160,7 @@ def serve(channel: Any, module: str, path: str, device: str, log: str) -> None:
     try:
         adapter = registry.load(module, path)
         description = describe(adapter)
-    except BaseException as error:  # noqa: BLE001 - an adapter file may raise anything, SystemExit included
+    except BaseException as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         channel.send({"broken": {**_own_message(error, path), "missing": missing}})
         return
