@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,6 +125,16 @@ class Backend:
         if self._process is not None:
             self._process.close()
         self._process = None
+
+    @contextmanager
+    def fresh_process(self) -> Iterator[None]:
+        """A fresh process for what is asked inside; then the old one again, with all that it has compiled."""
+        kept, self._process = self._process, None
+        try:
+            yield
+        finally:
+            self.replace_process()
+            self._process = kept
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         try:

@@ -225,8 +225,7 @@ def explain_broken(problem: Broken | Died, python: str) -> str:
     if missing in registry.PIP_COMMANDS:
         prefix = "" if python == sys.executable else f"{python} -m "
         return f"{missing} is not installed: {prefix}{registry.PIP_COMMANDS[missing]}"
-    last = _last_line(getattr(problem, "log", ""))
-    return " ".join(f"{problem}{f' ({last})' if last else ''}".split())
+    return " ".join(str(problem).split()) + (" while the adapter was loaded" if isinstance(problem, Died) else "")
 
 
 def _broken(options: Options, folder: Path, taken: Collection[Path], problem: Broken | Died) -> Outcome:

@@ -13,6 +13,7 @@ from conv1d_cts.conformance.backend import Refused, Surface, Violation
 from conv1d_cts.conformance.cases import Case, case_from
 from conv1d_cts.conformance.isolation.process import Died
 from conv1d_cts.conformance.ledger import Tally
+from conv1d_cts.conformance.pool import evenly
 from conv1d_cts.conformance.strategies import shrink
 
 _SHRINK_SECONDS = 20.0
@@ -80,9 +81,14 @@ class Trial:
 
     def facts(self, check: Check, example: Example) -> dict[str, Fact]:
         """What conditions are evaluated on."""
-        return {
-            **example.facts(), **check.extra, "surface": self.surface.name, "device": self.surface.backend.device,
-        }  # fmt: skip
+        return {**example.facts(), **check.extra, **self._place()}
+
+    def _place(self) -> dict[str, Fact]:
+        return {"surface": self.surface.name, "device": self.surface.backend.device}
+
+    def limit(self, facts: dict[str, Fact]) -> Limit | None:
+        """The first limit of this surface that holds for a call with these facts."""
+        return next((limit for limit in self.limits if limit.when.holds({**facts, **self._place()})), None)
 
     def run(self, check: Check) -> Tally:
         """Try the check on all its examples; stop at the first failure that nobody expects."""
@@ -97,15 +103,16 @@ class Trial:
     def _entries(self, check: Check) -> tuple[Deviation, ...]:
         return tuple(d for d in self.deviations if check.clause in d.clauses and self.surface.name in d.surfaces)
 
-    def _examples(self, check: Check) -> Iterator[Example]:
-        """The recorded case of each deviation, then what the check selects."""
-        yield from check.select(tuple(case_from(dict(d.case)) for d in self._entries(check) if d.case))
-        examples = check.select(self.cases)
-        yield from _evenly(list(examples), self.sample) if check.sampled else examples
+    def _examples(self, check: Check) -> list[Example]:
+        """What the check selects from the recorded case of each deviation and from the pool."""
+        recorded = tuple(case_from(dict(d.case)) for d in self._entries(check) if d.case)
+        first = list(check.select(recorded))
+        examples = [e for e in check.select((*recorded, *self.cases)) if e not in first]
+        return [*first, *(evenly(examples, self.sample) if check.sampled else examples)]
 
     def _try(self, check: Check, example: Example, tally: Tally) -> None:
         facts = self.facts(check, example)
-        limit = next((entry for entry in self.limits if entry.when.holds(facts)), None)
+        limit = self.limit(facts)
         if limit is not None:
             if not check.must_refuse:  # what must be refused anyway says nothing about a limit
                 self._try_limit(check, example, limit)
@@ -157,20 +164,23 @@ class Trial:
 
     def _evidence(self, check: Check, example: Example, kind: str, problem: Violation | Died) -> dict[str, Any]:
         """Confirm a failure in a fresh process, shrink it, and write down what the smallest one shows."""
-        self.surface.backend.replace_process()
-        again = self._outcome(check, example)
-        confirmed = "fresh process" if again is not None and again[0] == kind else "needs history"
-        smallest = example
-        if isinstance(example, Case) and again is not None and again[0] == kind:
-            smallest = next(iter(check.select((shrink(example, self._fails_likewise(check, kind)),))))
-            again = self._outcome(check, smallest) or again
-        shown = again[1] if again is not None else problem
+        backend = self.surface.backend
+        with backend.fresh_process():
+            again = self._outcome(check, example)
+            confirmed = again is not None and again[0] == kind
+            if confirmed and isinstance(example, Case):
+                smallest = shrink(example, self._fails_likewise(check, kind))
+                example = next(iter(check.select((smallest,))))
+                again = self._outcome(check, example) or again
+        if not confirmed:
+            backend.replace_process()  # what went before is part of the failure, and must not reach other checks
+        shown = again[1] if confirmed and again is not None else problem
         return {
             "message": str(shown),
-            "case": smallest.describe() | check.extra,
+            "case": example.describe() | check.extra,
             "expected": shown.expected if isinstance(shown, Violation) else "an answer",
             "got": shown.got if isinstance(shown, Violation) else shown.log,
-            "confirmed": confirmed,
+            "confirmed": "fresh process" if confirmed else "needs history",
         }
 
     def _outcome(self, check: Check, example: Example) -> tuple[str, Violation | Died] | None:
@@ -193,7 +203,7 @@ class Trial:
             case = next(iter(check.select((candidate,))), None) if time.monotonic() < deadline else None
             if case is None:
                 return False
-            if any(limit.when.holds(self.facts(check, case)) for limit in self.limits):
+            if self.limit(self.facts(check, case)) is not None:
                 return False
             if self._expected(check, case, kind) is not None:
                 return False
@@ -201,13 +211,6 @@ class Trial:
             return outcome is not None and outcome[0] == kind
 
         return fails
-
-
-def _evenly(examples: list[Any], count: int) -> list[Any]:
-    """At most `count` of the examples, spread over all of them."""
-    if len(examples) <= count:
-        return examples
-    return [examples[i * len(examples) // count] for i in range(count)]
 
 
 def tries(

@@ -8,10 +8,10 @@ draws. The pool is shared by all checks, since a compiler such as XLA pays for e
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from allpairspy import AllPairs
 
@@ -21,6 +21,7 @@ from conv1d_cts.conformance.strategies import drawn_cases
 from conv1d_cts.spec.geometry import Geometry
 from conv1d_cts.spec.padding import PADDING_MODES, PADDING_NAMES, widest
 
+T = TypeVar("T")
 FLOATS = ("float32", "float64", "float16", "bfloat16")
 
 
@@ -28,8 +29,9 @@ FLOATS = ("float32", "float64", "float16", "bfloat16")
 class Profile:
     """How far a certification goes.
 
-    Covering arrays drawn, small ladders, powers of two and cases from Hypothesis make the pool; `sample` is the number of
-    its cases given to checks that need other geometries than the pool's, or several for each case.
+    Covering arrays drawn, small ladders, powers of two and cases from Hypothesis make the pool. `sample` is the number
+    of its cases given to checks that need other geometries than the pool's, or several for each case; `further` the
+    number given to each surface but the first.
     """
 
     name: str
@@ -38,12 +40,13 @@ class Profile:
     powers: tuple[int, ...]
     free: int
     sample: int
+    further: int
 
 
 PROFILES = {
-    "quick": Profile("quick", 1, 1, (5, 7, 9), 10, 12),
-    "standard": Profile("standard", 1, 3, (5, 6, 7, 8, 9, 10, 11), 60, 48),
-    "thorough": Profile("thorough", 4, 10, (5, 6, 7, 8, 9, 10, 11), 600, 500),
+    "quick": Profile("quick", 1, 1, (5, 7, 9), 10, 12, 60),
+    "standard": Profile("standard", 1, 3, (5, 6, 7, 8, 9, 10, 11), 60, 48, 120),
+    "thorough": Profile("thorough", 4, 10, (5, 6, 7, 8, 9, 10, 11), 600, 500, 600),
 }
 
 # Classes of each parameter of a case. A range stands for its integers, both ends included.
@@ -248,3 +251,10 @@ def pool(profile: Profile, seed: int, dtypes: tuple[str, ...]) -> tuple[Case, ..
     cases += powers_of_two(rng, profile.powers, dtypes)
     cases += drawn_cases(profile.free, seed, dtypes)
     return tuple(dict.fromkeys(cases))
+
+
+def evenly(items: Sequence[T], count: int) -> Sequence[T]:
+    """At most `count` of the items, spread over all of them."""
+    if len(items) <= count:
+        return items
+    return [items[i * len(items) // count] for i in range(count)]

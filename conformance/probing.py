@@ -30,6 +30,9 @@ def features() -> Iterator[tuple[str, Case]]:
         yield f"padding == '{name}'", _PLAIN.with_geometry(padding=name)
     for mode in PADDING_MODES[1:]:
         yield f"padding_mode == '{mode}'", replace(_PLAIN.with_geometry(padding=(1, 1)), padding_mode=mode)
+    yield "stride > 1", _PLAIN.with_geometry(stride=2)
+    yield "dilation > 1", _PLAIN.with_geometry(dilation=2)
+    yield "padding == 'explicit' and lo + hi > 0", _PLAIN.with_geometry(padding=(1, 1))
     yield "lo != hi", _PLAIN.with_geometry(padding=(1, 0))
     yield "groups > 1", _PLAIN.with_geometry(groups=2)
 

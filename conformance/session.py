@@ -7,7 +7,7 @@ import platform
 import re
 import time
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from conv1d_cts.conformance.backend import Backend, Surface
 from conv1d_cts.conformance.check import Check, Limit, LimitRecord, Trial
 from conv1d_cts.conformance.isolation.process import Broken
 from conv1d_cts.conformance.ledger import Tally, overall, row
-from conv1d_cts.conformance.pool import PROFILES, pool
+from conv1d_cts.conformance.pool import PROFILES, evenly, pool
 from conv1d_cts.conformance.probing import float_dtypes, limits_of
 from conv1d_cts.spec.clauses import clauses
 
@@ -96,8 +96,11 @@ class Session:
         except ValueError as error:
             raise Broken({"type": "ValueError", "message": f"limits: {error}", "where": ""}) from None
         profile = PROFILES[self.options.profile]
+        trial = Trial(surface, (), profile.sample, limits, self.deviations)
         cases = pool(profile, self.options.seed, float_dtypes(surface, limits))
-        return Trial(surface, cases, profile.sample, limits, self.deviations)
+        if name != self.surface_names[0]:
+            cases = tuple(evenly([case for case in cases if trial.limit(case.facts()) is None], profile.further))
+        return replace(trial, cases=cases)
 
     @property
     def name(self) -> str:

@@ -203,12 +203,11 @@ _PAD: dict[str, dict[str, Any]] = {
 
 def _paddings() -> Iterator[Example]:
     """numpy.pad, then a sliding sum in which each output reads as the three samples it saw."""
+    x, w = [1, 2, 3, 4], [100, 10, 1]
     for mode, of_numpy in _PAD.items():
-        windows = sliding_window_view(np.pad([1, 2, 3, 4], 2, **of_numpy), 3)
-        y = windows @ [100, 10, 1]
-        yield Example(
-            _row(1, 2, 3, 4), _row(100, 10, 1), _row(*y), None, 1, (2, 2), mode, 9 if mode == "constant" else 0
-        )
+        y = sliding_window_view(np.pad(x, 2, **of_numpy), 3) @ w
+        value = of_numpy.get("constant_values", 0)
+        yield Example(_row(*x), _row(*w), _row(*y), padding=(2, 2), padding_mode=mode, padding_value=value)
 
 
 test_ex_7_numpy_pad = _worked("EX-7", is_exact, _paddings())

@@ -139,8 +139,9 @@ def same_in_another_process(surface: Surface, example: Together) -> None:
     """A fresh process gives the bits that this one gave."""
     calls = [call_of(case, operands(case)) for case in example.cases]
     here = _answers(surface, calls)
-    surface.backend.replace_process()
-    for case, one, other in zip(example.cases, here, _answers(surface, calls), strict=True):
+    with surface.backend.fresh_process():
+        there = _answers(surface, calls)
+    for case, one, other in zip(example.cases, here, there, strict=True):
         what = f"y in another process ({case.describe()})"
         judge.same_bits(require(other.results[0], "y"), require(one.results[0], "y"), what)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import signal
 import sys
@@ -79,7 +80,7 @@ class BackendProcess:
         self._folder = _package_folder()
         self._log = Path(self._folder) / "output.log"
         self._group = execnet.Group()
-        self._gateway = self._group.makegateway(f"popen//python={python}")
+        self._gateway = self._group.makegateway(f"popen//python={shlex.quote(python)}")
         self._popen = self._gateway._io.popen  # execnet has no public name for the process it started
         self._channel = self._gateway.remote_exec(_BOOTSTRAP)
         self._channel.send((self._folder, source.module, source.path, device, str(self._log)))
