@@ -1,4 +1,4 @@
-"""JAX with 64-bit types: lax.conv_general_dilated in (NCW, OIW, NCW), jnp.pad before it, and height 1 of two dimensions."""
+"""JAX with 64-bit types: lax.conv_general_dilated in (NCW, OIW, NCW), jnp.pad before it, and height 1 in 2-D."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jax import lax
 
 jax.config.update("jax_enable_x64", True)  # without it float64 operands become float32 before the operator is called
 
-name = native = "jax"
+name, native = "jax", "jaxlib"
 versions = {"jax": jax.__version__, "jaxlib": jaxlib.__version__}
 dtypes = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128", "int8", "int16", "int32", "int64")
 _NAMES = {"valid": "VALID", "same": "SAME", "same_lower": "SAME_LOWER"}
@@ -21,7 +21,7 @@ _MODES = {"zeros": "constant", "replicate": "edge", "circular": "wrap"}
 
 
 def _with_bias(y: Any, b: Any) -> Any:
-    """The convolution of lax has no bias: its users add one along the channels."""
+    """Add the bias along the channels, which the convolution of lax leaves to its users."""
     return y if b is None else lax.add(y, lax.broadcast_in_dim(b, y.shape, (1,)))
 
 
@@ -71,6 +71,11 @@ def conv2d(x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, 
 
 
 surfaces = {"functional": conv1d, "padded": padded, "conv2d": conv2d}
+limits = {
+    "surface != 'padded' and padding in ('causal', 'full')": "lax has the names VALID, SAME and SAME_LOWER",
+    "surface == 'padded' and padding != 'explicit'": "jnp.pad takes numbers",
+    "surface != 'padded' and padding_mode != 'zeros'": "lax.conv_general_dilated pads with zeros",
+}
 
 
 def devices() -> list[str]:
@@ -79,13 +84,13 @@ def devices() -> list[str]:
 
 
 def to_native(array: np.ndarray, device: str) -> Any:
-    """A copy on the device; XLA chooses the layout."""
+    """Place a copy on the device; XLA chooses the layout."""
     platform, _, number = device.partition(":")
     return jnp.array(array, device=jax.devices(platform)[int(number or 0)])
 
 
 def to_numpy(native_array: Any) -> np.ndarray:
-    """The array, bfloat16 as that of ml_dtypes."""
+    """Return the array, bfloat16 as that of ml_dtypes."""
     return np.asarray(native_array)
 
 

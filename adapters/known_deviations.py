@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from importlib import resources
 from pathlib import Path
@@ -17,9 +17,14 @@ from conv1d_cts.spec.clauses import clauses
 KINDS = ("fail", "crash", "hang", "exit")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # an entry is itself: two of the same text are two entries
 class Deviation:
-    """A known departure: on `clauses` and `surfaces`, every example for which `when` holds fails with `kind`."""
+    """A known departure: on `clauses` and `surfaces`, every example for which `when` holds may fail with `kind`.
+
+    `versions` maps packages to specifiers and `cpu_flags` names instruction sets, without which the entry does not
+    apply. An applying entry of which no example fails is stale, except `by_chance`: what memory nobody wrote happens to
+    hold cannot be relied on to be wrong. `case` is a case, as certificates print it, that is always tried.
+    """
 
     clauses: tuple[str, ...]
     surfaces: tuple[str, ...]
@@ -28,6 +33,8 @@ class Deviation:
     reason: str
     reproducer: str
     versions: Mapping[str, str] = field(default_factory=dict)
+    cpu_flags: tuple[str, ...] = ()
+    by_chance: bool = False
     link: str = ""
     case: Mapping[str, Any] = field(default_factory=dict)
 
@@ -46,7 +53,8 @@ def _entry(table: dict[str, Any], where: str) -> Deviation:
     if not set(table["clauses"]) <= set(clauses()):
         raise ValueError(f"{where}: no clause {sorted(set(table['clauses']) - set(clauses()))}")
     return Deviation(
-        **{**table, "clauses": tuple(table["clauses"]), "surfaces": tuple(table["surfaces"])}
+        **table
+        | {name: tuple(table.get(name, ())) for name in ("clauses", "surfaces", "cpu_flags")}
         | {"when": Condition(table["when"])}
     )
 
@@ -60,17 +68,19 @@ def parse(text: str, source: str) -> tuple[Deviation, ...]:
     return tuple(_entry(table, f"{source}, entry {i}") for i, table in enumerate(tables, start=1))
 
 
-def _applies(deviation: Deviation, versions: Mapping[str, str]) -> bool:
-    """Whether every package of the entry is at a version that the entry speaks of."""
-    return all(
+def _applies(deviation: Deviation, versions: Mapping[str, str], cpu_flags: Collection[str]) -> bool:
+    """Whether every package of the entry is at a version that it speaks of, on a processor that it speaks of."""
+    return set(deviation.cpu_flags) <= set(cpu_flags) and all(
         package in versions and SpecifierSet(specifier, prereleases=True).contains(versions[package])
         for package, specifier in deviation.versions.items()
     )
 
 
-def load(backend: str, versions: Mapping[str, str], path: str = "") -> tuple[Deviation, ...]:
-    """The deviations recorded for a backend at these versions; from `path` where one is given."""
+def load(
+    backend: str, versions: Mapping[str, str], cpu_flags: Collection[str] = (), path: str = ""
+) -> tuple[Deviation, ...]:
+    """The deviations recorded for a backend at these versions on this processor; from `path` where one is given."""
     file = Path(path) if path else resources.files("conv1d_cts.adapters.deviations") / f"{backend}.toml"
     if not file.is_file():
         return ()
-    return tuple(d for d in parse(file.read_text(encoding="utf-8"), file.name) if _applies(d, versions))
+    return tuple(d for d in parse(file.read_text(encoding="utf-8"), file.name) if _applies(d, versions, cpu_flags))

@@ -14,12 +14,13 @@ from typing import Any
 
 GROUP = "conv1d_cts.adapters"
 
-# How a user gets the framework behind one of our own adapters.
+# How a user gets what one of our own adapters imports.
 PIP_COMMANDS = {
     "torch": "pip install torch",
     "tensorflow": "pip install tensorflow-cpu",
     "jax": "pip install jax",
     "numpy": "pip install numpy",
+    "ml_dtypes": "pip install ml_dtypes",
 }
 
 

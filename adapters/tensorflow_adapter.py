@@ -16,7 +16,7 @@ _MODES = {"zeros": "CONSTANT", "constant": "CONSTANT", "reflect": "REFLECT", "sy
 
 
 def _beyond_shapes(x: Any, w: Any, groups: Any) -> dict[str, Any]:
-    """The argument `groups`, which TensorFlow refuses, unless the shapes C and C/g say it already or it is 1."""
+    """Hand `groups` over where the shapes (C and C/g) do not say it already: TensorFlow refuses such an argument."""
     return {} if groups == 1 or x.shape[1] == groups * w.shape[1] else {"groups": groups}
 
 
@@ -61,6 +61,18 @@ def conv2d(x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, 
 
 
 surfaces = {"functional": conv1d, "padded": padded, "conv2d": conv2d}
+limits = {
+    "surface == 'functional' and padding == 'explicit' and (lo != 0 or hi != 0)": "tf.nn.conv1d pads by name alone",
+    "surface != 'padded' and padding in ('same_lower', 'causal', 'full')": "TensorFlow has the names VALID and SAME",
+    "surface == 'padded' and padding != 'explicit'": "tf.pad takes numbers",
+    "surface != 'padded' and padding_mode != 'zeros'": "tf.nn.conv1d and tf.nn.conv2d pad with zeros",
+    "padding_mode in ('replicate', 'circular')": "tf.pad has no such mode",
+    "device == 'cpu' and function in ('vjp', 'vjp_of_vjp', 'jvp_of_vjp') and wrt != 'b'"
+    " and (dilation > 1 or groups > 1)"
+    " and (dtype in ('float16', 'float64') or surface == 'conv2d' and padding == 'explicit')": (
+        "the CPU has gradients of dilated and grouped convolutions by oneDNN alone: float32, bfloat16, padding by name"
+    ),
+}
 
 
 def devices() -> list[str]:
@@ -70,13 +82,13 @@ def devices() -> list[str]:
 
 
 def to_native(array: np.ndarray, device: str) -> Any:
-    """A constant on the device, in the one layout that TensorFlow has."""
+    """Place a constant on the device, in the one layout that TensorFlow has."""
     with tf.device(device):
         return tf.constant(array)
 
 
 def to_numpy(tensor: Any) -> np.ndarray:
-    """The array, bfloat16 as that of ml_dtypes."""
+    """Return the array, bfloat16 as that of ml_dtypes."""
     return np.asarray(tensor.numpy())
 
 

@@ -48,15 +48,24 @@ def conv2d(x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, 
 
 
 surfaces = {"functional": conv1d, "padded": padded, "conv2d": conv2d}
+limits = {
+    "surface != 'padded' and padding == 'explicit' and lo != hi": "torch pads both sides alike",
+    "surface != 'padded' and padding in ('same_lower', 'causal', 'full')": "torch has the names valid and same",
+    "surface != 'padded' and padding == 'same' and stride > 1": "torch refuses a strided 'same'",
+    "surface == 'padded' and padding != 'explicit'": "F.pad takes numbers",
+    "surface != 'padded' and padding_mode != 'zeros'": "F.conv1d and F.conv2d pad with zeros",
+    "padding_mode == 'symmetric'": "F.pad has no mode that repeats the edge",
+    "dtype == 'int32' and dilation > 1": "torch has no dilated convolution of int32",
+}
 
 
 def devices() -> list[str]:
-    """The processor, and each CUDA device that torch sees."""
+    """Name the processor, and each CUDA device that torch sees."""
     return ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
 
 
 def to_native(array: np.ndarray, device: str) -> Any:
-    """The tensor with the array's strides, where torch has such strides: not negative, and whole elements."""
+    """Keep the array's strides, where torch has such strides: not negative, and whole elements."""
     bits = array.view(np.uint16) if array.dtype == ml_dtypes.bfloat16 else array
     if any(step < 0 or step % bits.itemsize for step in bits.strides):
         bits = bits.copy()
@@ -65,7 +74,7 @@ def to_native(array: np.ndarray, device: str) -> Any:
 
 
 def to_numpy(tensor: Any) -> np.ndarray:
-    """The array of a tensor; numpy's bfloat16 is that of ml_dtypes."""
+    """Return the array of a tensor, bfloat16 as that of ml_dtypes."""
     host = tensor.detach().resolve_conj().resolve_neg().cpu()
     if host.dtype == torch.bfloat16:
         return np.asarray(host.view(torch.uint16).numpy().view(ml_dtypes.bfloat16))

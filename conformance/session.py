@@ -85,7 +85,12 @@ class Session:
 
     def _known_deviations(self) -> tuple[Deviation, ...]:
         try:
-            return known_deviations.load(self.name, self.description["versions"], self.options.deviations)
+            return known_deviations.load(
+                self.name,
+                self.description["versions"],
+                self.description["process"]["cpu_flags"],
+                self.options.deviations,
+            )
         except ValueError as error:
             raise UnknownOptionError(f"deviations: {error}") from None
 

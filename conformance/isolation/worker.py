@@ -14,6 +14,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,8 +60,22 @@ def describe(adapter: Any) -> Answer:
         "limits": dict(adapter.limits) if hasattr(adapter, "limits") else None,
         "native": str(getattr(adapter, "native", "")),
         "transforms": [name for name in _TRANSFORMS if hasattr(adapter, name)],
-        "process": {"pid": os.getpid(), "python": platform.python_version(), "platform": platform.platform()},
+        "process": {
+            "pid": os.getpid(),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "cpu_flags": _cpu_flags(),
+        },
     }
+
+
+def _cpu_flags() -> list[str]:
+    """The processor's instruction sets as Linux names them; none where it does not say."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    return next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
 
 
 def _surfaces(adapter: Any) -> Mapping[str, Any]:

@@ -1,0 +1,220 @@
+"""The command line: list, certify, report, diff, explain.
+
+A user's mistake is one line and exit code 2, never a traceback.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+import conv1d_cts
+from conv1d_cts import reports
+from conv1d_cts.adapters import registry
+from conv1d_cts.conformance import listing
+from conv1d_cts.conformance.certify import SUITE, Outcome, certify
+from conv1d_cts.conformance.pool import PROFILES
+from conv1d_cts.conformance.progress import display
+from conv1d_cts.conformance.session import Options
+from conv1d_cts.spec import explanation
+from conv1d_cts.spec.clauses import clauses
+from conv1d_cts.spec.geometry import Geometry
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_SHOWN = 12  # findings printed after a backend; the certificate has all
+
+
+class Mistake(click.ClickException):
+    """A user's mistake that click itself can't see: one line, exit code 2."""
+
+    exit_code = 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(conv1d_cts.__version__, prog_name="conv1d-cts")
+def main() -> None:
+    """Certify implementations of the 1-D convolution of neural networks, clause by clause."""
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+@main.command("list")
+def list_backends() -> None:
+    """Adapters with versions and devices, or the reason where one is missing."""
+    for line in listing.lines():
+        click.echo(line)
+
+
+@main.command("certify")
+@click.argument("backends", nargs=-1, required=True, metavar="NAME|FILE.py ...")
+@click.option("--device", default="cpu", show_default=True, help="Device to compute on.")
+@click.option("--surface", "surfaces", multiple=True, help="Only this surface; may be repeated.  [default: all]")
+@click.option("--profile", type=click.Choice(list(PROFILES)), default="standard", show_default=True, help="How far.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of every case.")
+@click.option("--python", default=sys.executable, help="Interpreter that has the framework.  [default: this one]")
+@click.option("--deviations", type=_FILE, help="Known deviations of the one backend.  [default: the recorded ones]")
+@click.option("--out", type=_FOLDER, default=Path("reports/out"), show_default=True, help="Folder of the certificates.")
+def certify_backends(
+    backends: tuple[str, ...],
+    device: str,
+    surfaces: tuple[str, ...],
+    profile: str,
+    seed: int,
+    python: str,
+    deviations: Path | None,
+    out: Path,
+) -> None:
+    """Certify backends one after another.
+
+    Exit code 0: as expected, known deviations included; 1: a MUST clause failed that no deviation expects, or a
+    deviation no longer occurs; 2: usage; 3: the suite or the installation failed.
+    """
+    _check_backends(backends)
+    interpreter = _interpreter(python)
+    if deviations is not None and len(backends) > 1:
+        raise Mistake("--deviations belongs to one backend")
+    _make_folder(out)
+    outcomes: list[Outcome] = []
+    for backend in backends:
+        options = Options(backend, device, surfaces, profile, seed, interpreter, str(deviations or ""))
+        outcomes.append(_certify_one(options, out, [outcome.path for outcome in outcomes if outcome.path]))
+        if outcomes[-1].interrupted:
+            break
+    _show_table(outcomes)
+    sys.exit(max(outcome.code for outcome in outcomes))
+
+
+def _check_backends(backends: Sequence[str]) -> None:
+    """Unknown names are an error before anything runs."""
+    try:
+        for backend in backends:
+            registry.find(backend)
+    except (registry.UnknownBackendError, FileNotFoundError) as mistake:
+        raise Mistake(str(mistake)) from None
+
+
+def _interpreter(python: str) -> str:
+    """The path of the interpreter; not that of what it links to, which would leave its virtual environment."""
+    found = shutil.which(python)
+    if found is None:
+        raise Mistake(f"no interpreter {python!r}")
+    return str(Path(found).absolute())
+
+
+def _make_folder(folder: Path) -> None:
+    """Create the folder and prove that a file can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise Mistake(f"cannot write to {folder}: {error.strerror}") from None
+
+
+def _certify_one(options: Options, folder: Path, taken: list[Path]) -> Outcome:
+    console = Console(stderr=True)
+    try:
+        outcome = certify(options, folder, display(console, Path(options.backend).stem), taken)
+    except OSError as error:
+        outcome = Outcome(SUITE, message=f"{options.backend}: {error}")
+    if outcome.message:
+        _say(outcome.message)
+    if outcome.path is not None:
+        _show_findings(outcome.path)
+    return outcome
+
+
+def _show_findings(path: Path) -> None:
+    certificate = reports.load(path)
+    if certificate["verdict"] == "error":
+        return
+    found = [finding.line for finding in reports.findings(certificate)]
+    for line in found[:_SHOWN]:
+        _say(f"  {line}")
+    if len(found) > _SHOWN:
+        _say(f"  and {len(found) - _SHOWN} more")
+
+
+def _show_table(outcomes: Sequence[Outcome]) -> None:
+    written = list(dict.fromkeys(outcome.path for outcome in outcomes if outcome.path is not None))
+    if written:
+        reports.show([reports.load(path) for path in written])
+        for path in written:
+            click.echo(path)
+
+
+@main.command("report")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR")
+def merge(folder: Path) -> None:
+    """Merge the certificates of DIR into index.html, summary.md, junit.xml and badges.
+
+    Exit code 2 where DIR holds no certificate, 3 where one of its files can't be read as one.
+    """
+    if not any(folder.glob("*.json")):
+        raise Mistake(f"no certificate in {folder}")
+    try:
+        paths = reports.write_report(folder)
+    except OSError as error:
+        raise Mistake(f"cannot write to {folder}: {error.strerror}") from None
+    reports.show(paths.certificates)
+    for line in paths.broken:
+        _say(line)
+    click.echo(paths.index.resolve())
+    sys.exit(SUITE if paths.broken else 0)
+
+
+@main.command("diff")
+@click.argument("old", type=_FILE, metavar="OLD.json")
+@click.argument("new", type=_FILE, metavar="NEW.json")
+def compare(old: Path, new: Path) -> None:
+    """What a change of version gained, lost and changed, clause by clause, in Markdown."""
+    try:
+        click.echo(reports.diff(reports.load(old), reports.load(new)).to_markdown())
+    except reports.CertificateError as mistake:
+        raise Mistake(str(mistake)) from None
+
+
+@main.command("explain")
+@click.argument("clause", required=False)
+@click.option("--length", type=click.IntRange(0, 100_000), help="L, samples of the input.")
+@click.option("--kernel", type=click.IntRange(1, 100_000), help="K, taps of the kernel.")
+@click.option("--stride", type=click.IntRange(1, 100_000), default=1, show_default=True)
+@click.option("--dilation", type=click.IntRange(1, 100_000), default=1, show_default=True)
+@click.option("--padding", default="valid", show_default=True, help="A name, a number for both sides, or LO,HI.")
+def explain(
+    clause: str | None, length: int | None, kernel: int | None, stride: int, dilation: int, padding: str
+) -> None:
+    """A CLAUSE with its checks; or, for --length and --kernel, the pads, L_out, and the samples that are never read."""
+    if clause is not None and (length is None and kernel is None):
+        click.echo(_clause(clause))
+    elif clause is None and length is not None and kernel is not None:
+        click.echo(_geometry(length, kernel, stride, dilation, padding))
+    else:
+        raise Mistake("give a clause, or both --length and --kernel")
+
+
+def _clause(name: str) -> str:
+    found = clauses().get(name.upper())
+    if found is None:
+        near = get_close_matches(name.upper(), clauses(), n=3, cutoff=0.3)
+        raise Mistake(f"no clause {name!r}; nearest: {', '.join(near) or 'SHAPE-2, for example'}")
+    checks = listing.checks_of(found.id) or ["none"]
+    return "\n".join([f"{found.id} ({found.level}) {found.title}", "", found.text, "", "checks:", *checks])
+
+
+def _geometry(length: int, kernel: int, stride: int, dilation: int, padding: str) -> str:
+    try:
+        pads = explanation.parse_padding(padding)
+        return explanation.explain(Geometry(1, 1, 1, length, kernel, stride, dilation, 1, pads))
+    except ValueError as mistake:
+        raise Mistake(str(mistake)) from None

@@ -1,0 +1,91 @@
+"""Deviations as data: the format is strict, and so is what an entry covers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from conv1d_cts.adapters import known_deviations
+from conv1d_cts.adapters.conditions import Condition
+from conv1d_cts.adapters.known_deviations import Deviation
+from conv1d_cts.conformance.cases import case_from
+
+ENTRY = """
+[[deviation]]
+clauses = ["SHAPE-7"]
+surfaces = ["functional"]
+when = "c_in == 0"
+kind = "fail"
+reason = "the output channels are lost"
+reproducer = "raise SystemExit(1)"
+versions = { torch = "==2.13.0" }
+"""
+
+
+def test_an_entry_covers_its_clause_surface_kind_and_condition_only() -> None:
+    (entry,) = known_deviations.parse(ENTRY, "torch.toml")
+    assert entry.covers("SHAPE-7", "functional", "fail", {"c_in": 0})
+    assert not entry.covers("SHAPE-7", "functional", "fail", {"c_in": 1})
+    assert not entry.covers("SHAPE-7", "functional", "crash", {"c_in": 0})
+    assert not entry.covers("SHAPE-7", "layer", "fail", {"c_in": 0})
+    assert not entry.covers("OP-1", "functional", "fail", {"c_in": 0})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('kind = "fail"', 'kind = "sad"', "kind 'sad'"),
+        ('["SHAPE-7"]', '["SHAPE-77"]', "SHAPE-77"),
+        ("reason", "because", "unknown fields"),
+        ("c_in == 0", "cin == 0", "nearest: c_in"),
+        ("[[deviation]]", "[[deviation]", "torch.toml"),
+    ],
+)
+def test_anything_outside_the_format_is_refused_by_name(old: str, new: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        known_deviations.parse(ENTRY.replace(old, new), "torch.toml")
+
+
+@pytest.mark.parametrize(("version", "count"), [("2.13.0", 1), ("2.13.0+cpu", 1), ("2.12.0", 0)])
+def test_an_entry_speaks_of_its_versions_only(tmp_path: Path, version: str, count: int) -> None:
+    path = tmp_path / "torch.toml"
+    path.write_text(ENTRY)
+    assert len(known_deviations.load("torch", {"torch": version}, path=str(path))) == count
+
+
+@pytest.mark.parametrize(("flags", "count"), [(["avx2"], 0), (["avx2", "avx512_bf16"], 1)])
+def test_an_entry_speaks_of_its_processors_only(tmp_path: Path, flags: list[str], count: int) -> None:
+    path = tmp_path / "torch.toml"
+    path.write_text(ENTRY + 'cpu_flags = ["avx512_bf16"]')
+    assert len(known_deviations.load("torch", {"torch": "2.13.0"}, flags, str(path))) == count
+
+
+def test_a_backend_without_a_file_has_no_deviations() -> None:
+    assert known_deviations.load("no such backend", {}) == ()
+
+
+FILES = sorted((Path(known_deviations.__file__).parent / "deviations").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_recorded_deviations_are_well_formed(path: Path) -> None:
+    entries = known_deviations.parse(path.read_text(encoding="utf-8"), path.name)
+    assert entries
+    for entry in entries:
+        compile(entry.reproducer, f"{path.name}: {entry.reason}", "exec")
+        assert "conv1d_cts" not in entry.reproducer
+        assert "exit" in entry.reproducer.lower() or entry.kind != "fail"
+        if entry.case:
+            assert entry.when.holds(case_from(dict(entry.case)).facts() | {"surface": entry.surfaces[0]} | _function(entry))
+
+
+def _function(entry: Deviation) -> dict[str, str]:
+    """The program that the entry's condition speaks of, where it names one."""
+    named = [name for name in ("vjp_of_vjp", "jvp_of_vjp", "vjp", "jvp", "vmap") if f"'{name}'" in entry.when.text]
+    return {"function": named[0]} if named else {}
+
+
+def test_conditions_are_compared_by_their_text() -> None:
+    assert Condition("n > 1") == Condition("n > 1")
+    assert hash(Condition("n > 1")) == hash(Condition("n > 1"))
