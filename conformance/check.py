@@ -16,8 +16,6 @@ from conv1d_cts.conformance.ledger import Tally
 from conv1d_cts.conformance.pool import evenly
 from conv1d_cts.conformance.strategies import shrink
 
-_SHRINK_SECONDS = 20.0
-
 
 class Example(Protocol):
     """Anything a check can be tried on: it says its facts to conditions and itself to readers."""
@@ -78,6 +76,7 @@ class Trial:
     limits: tuple[Limit, ...]
     deviations: tuple[Deviation, ...]
     limit_records: dict[Limit, LimitRecord] = field(default_factory=dict)
+    shrink_seconds: float = 20.0
 
     def facts(self, check: Check, example: Example) -> dict[str, Fact]:
         """What conditions are evaluated on."""
@@ -197,7 +196,7 @@ class Trial:
 
     def _fails_likewise(self, check: Check, kind: str) -> Callable[[Case], bool]:
         """A predicate for the shrinker: inside the check, outside limits and deviations, the same kind of failure."""
-        deadline = time.monotonic() + _SHRINK_SECONDS
+        deadline = time.monotonic() + self.shrink_seconds
 
         def fails(candidate: Case) -> bool:
             case = next(iter(check.select((candidate,))), None) if time.monotonic() < deadline else None

@@ -10,6 +10,7 @@ from importlib import import_module
 from conv1d_cts import conformance
 from conv1d_cts.adapters import registry
 from conv1d_cts.conformance.certify import explain_broken
+from conv1d_cts.conformance.check import Check
 from conv1d_cts.conformance.isolation.process import BackendProcess, Broken, Died
 
 
@@ -35,13 +36,18 @@ def _describe(process: BackendProcess) -> str:
     return f"{versions} on {', '.join(own['devices'])}; surfaces {', '.join(own['surfaces'])}"
 
 
-def checks_of(clause: str) -> list[str]:
-    """Where the checks of a clause are: module, test, and what the body says of itself."""
+def checks() -> list[tuple[str, Check]]:
+    """Every check by its test's name, chapter after chapter."""
     names = (m.name for m in pkgutil.iter_modules(conformance.__path__) if m.name.startswith("test_"))
     modules = (import_module(f"{conformance.__name__}.{name}") for name in names)
     return [
-        f"  {module.__name__}.{name}: {(test.check.body.__doc__ or '').strip()}"
+        (f"{module.__name__}.{name}", test.check)
         for module in modules
         for name, test in vars(module).items()
-        if getattr(getattr(test, "check", None), "clause", None) == clause
+        if isinstance(getattr(test, "check", None), Check)
     ]
+
+
+def checks_of(clause: str) -> list[str]:
+    """Where the checks of a clause are: module, test, and what the body says of itself."""
+    return [f"  {name}: {(check.body.__doc__ or '').strip()}" for name, check in checks() if check.clause == clause]

@@ -17,7 +17,7 @@ from conv1d_cts.adapters import known_deviations, registry
 from conv1d_cts.adapters.known_deviations import Deviation
 from conv1d_cts.conformance.backend import Backend, Surface
 from conv1d_cts.conformance.check import Check, Limit, LimitRecord, Trial
-from conv1d_cts.conformance.isolation.process import Broken
+from conv1d_cts.conformance.isolation.process import Broken, Limits
 from conv1d_cts.conformance.ledger import Tally, overall, row
 from conv1d_cts.conformance.pool import PROFILES, evenly, pool
 from conv1d_cts.conformance.probing import float_dtypes, limits_of
@@ -42,6 +42,8 @@ class Options:
     seed: int = 0
     python: str = ""
     deviations: str = ""
+    call_seconds: float = 30.0
+    shrink_seconds: float = 20.0
 
 
 @dataclass
@@ -58,7 +60,8 @@ class Session:
     def __post_init__(self) -> None:
         self.started, self._clock = datetime.now(UTC), time.monotonic()
         source = registry.find(self.options.backend)
-        self.backend = Backend(source, self.options.device, self.options.python)
+        limits = Limits(call_seconds=self.options.call_seconds)
+        self.backend = Backend(source, self.options.device, self.options.python, limits)
         try:
             self.description = self.backend.describe()
             self.surface_names = self._chosen_surfaces()
@@ -101,7 +104,9 @@ class Session:
         except ValueError as error:
             raise Broken({"type": "ValueError", "message": f"limits: {error}", "where": ""}) from None
         profile = PROFILES[self.options.profile]
-        trial = Trial(surface, (), profile.sample, limits, self.deviations)
+        trial = Trial(
+            surface, (), profile.sample, limits, self.deviations, shrink_seconds=self.options.shrink_seconds
+        )
         cases = pool(profile, self.options.seed, float_dtypes(surface, limits))
         if name != self.surface_names[0]:
             cases = tuple(evenly([case for case in cases if trial.limit(case.facts()) is None], profile.further))

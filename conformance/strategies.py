@@ -109,8 +109,18 @@ def _size(case: Case) -> tuple[int, ...]:
     return extents + g.stride + g.dilation + g.groups + sum(g.pads), odd
 
 
-def shrink(case: Case, fails: Callable[[Case], bool], max_examples: int = 300) -> Case:
-    """The smallest relative of `case` found for which `fails` still holds; `case` itself where there is none."""
+def shrink(case: Case, fails: Callable[[Case], bool], max_examples: int = 200) -> Case:
+    """The smallest relative of `case` found for which `fails` still holds; `case` itself where there is none.
+
+    Each round starts from the last one's find, until a round finds nothing smaller.
+    """
+    best = case
+    while _size(found := _smallest_relative(best, fails, max_examples)) < _size(best):
+        best = found
+    return best
+
+
+def _smallest_relative(case: Case, fails: Callable[[Case], bool], max_examples: int) -> Case:
     best = case
 
     @seed(0)

@@ -1,0 +1,157 @@
+"""The engine that judges: what becomes of holding, failing, refusing, limits, deviations and vacuous checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conv1d_cts.adapters.conditions import Condition
+from conv1d_cts.adapters.known_deviations import Deviation
+from conv1d_cts.adapters.registry import AdapterSource
+from conv1d_cts.conformance.backend import Backend, Surface
+from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.check import Check, Limit, Trial
+from conv1d_cts.conformance.isolation.process import Limits
+from conv1d_cts.conformance.ledger import Tally, overall, row
+from conv1d_cts.conformance.pool import FLOATS, PROFILES, pool
+from conv1d_cts.conformance.values import forward_is_exact
+from tests.adapter_files import adapter_file
+
+POOL = tuple(c for c in pool(PROFILES["quick"], 0, FLOATS) if c.padding_mode == "zeros" and c.geometry.l_out)[:60]
+
+
+@pytest.fixture
+def trial_of(tmp_path: Path) -> Iterator[Any]:
+    backends = []
+
+    def make(fault: str = "pass", limits: tuple[Limit, ...] = (), deviations: tuple[Deviation, ...] = ()) -> Trial:
+        path = adapter_file(tmp_path, fault)
+        backends.append(Backend(AdapterSource(path.stem, path=str(path)), limits=Limits(call_seconds=3)))
+        return Trial(Surface(backends[-1], "functional"), POOL, 20, limits, deviations)
+
+    yield make
+    for backend in backends:
+        backend.close()
+
+
+def check(**options: Any) -> Check:
+    return Check("OP-1", forward_is_exact, lambda cases: cases, **options)
+
+
+def deviation(when: str, kind: str = "fail", **more: Any) -> Deviation:
+    return Deviation(("OP-1",), ("functional",), Condition(when), kind, "known", "raise SystemExit(1)", **more)
+
+
+WRONG_FOR_STRIDE = "return correct.conv1d(x, w, b, **parameters) + (parameters['stride'] > 1)"
+
+
+def test_a_correct_backend_passes(trial_of: Any) -> None:
+    tally = trial_of().run(check())
+    assert (tally.verdict, tally.counts["held"]) == ("pass", len(POOL))
+
+
+def test_a_failure_is_confirmed_and_shrunk(trial_of: Any) -> None:
+    tally = trial_of(WRONG_FOR_STRIDE).run(check())
+    assert tally.verdict == "fail"
+    case = tally.failure["case"]
+    assert (case["n"], case["c_in"], case["c_out"], case["kernel"], case["stride"]) == (1, 1, 1, 1, 2)
+    assert tally.failure["confirmed"] == "fresh process"
+
+
+def test_a_crash_is_shrunk_to_its_cause(trial_of: Any) -> None:
+    length = max(c.geometry.length for c in POOL)
+    tally = trial_of(f"length == {length} and __import__('os').abort()").run(check())
+    assert tally.verdict == "crash"
+    assert tally.failure["message"] == "crash: SIGABRT"
+    case = tally.failure["case"]
+    assert (case["n"], case["c_in"], case["c_out"], case["length"], case["kernel"]) == (1, 1, 1, length, 1)
+
+
+def test_a_failure_that_does_not_repeat_needs_history(trial_of: Any) -> None:
+    tally = trial_of("return correct.conv1d(x, w, b, **parameters) + (calls == 20)").run(check())
+    assert tally.verdict == "fail"
+    assert tally.failure["confirmed"] == "needs history"
+
+
+def test_a_refusal_of_a_legal_call_fails_unless_the_clause_allows_it(trial_of: Any) -> None:
+    refuses = "exec('raise ValueError(1)')"
+    assert trial_of(refuses).run(check()).verdict == "fail"
+    assert trial_of(refuses).run(check(may_refuse=True)).verdict == "refused"
+
+
+def test_a_limit_is_tried_and_holds_or_is_stale(trial_of: Any) -> None:
+    limit = Limit(Condition("stride > 1"), "no strides")
+    refusing = trial_of("exec('raise ValueError(1)') if parameters['stride'] > 1 else None", (limit,))
+    assert refusing.run(check()).verdict == "pass"
+    assert refusing.limit_records[limit].refused > 3
+    assert refusing.limit_records[limit].worked is None
+    working = trial_of("pass", (limit,))
+    working.run(check())
+    assert working.limit_records[limit].worked["message"] == "worked"
+
+
+def test_nothing_but_limits_is_unsupported_and_too_few_examples_are_vacuous(trial_of: Any) -> None:
+    everything = Limit(Condition("n >= 1"), "nothing works")
+    assert trial_of("raise ValueError(1)", (everything,)).run(check()).verdict == "unsupported"
+    assert trial_of().run(check(minimum=len(POOL) + 1)).verdict == "vacuous"
+
+
+def test_a_deviation_explains_what_its_condition_says_and_nothing_else(trial_of: Any) -> None:
+    exact = trial_of(WRONG_FOR_STRIDE, (), (deviation("stride > 1"),)).run(check())
+    assert exact.verdict == "deviation"
+    assert exact.counts["deviating"] > 3
+    narrow = trial_of(WRONG_FOR_STRIDE, (), (deviation("stride > 2"),)).run(check())
+    assert narrow.verdict == "fail"
+    assert narrow.failure["case"]["stride"] == 2
+    other_kind = trial_of(WRONG_FOR_STRIDE, (), (deviation("stride > 1", "crash"),)).run(check())
+    assert other_kind.verdict == "fail"
+
+
+def test_a_deviation_that_no_longer_occurs_is_stale(trial_of: Any) -> None:
+    tally = trial_of("pass", (), (deviation("stride > 1"),)).run(check())
+    assert tally.verdict == "fail"
+    assert "stale deviation" in tally.failure["message"]
+    assert trial_of("pass", (), (deviation("stride > 1", by_chance=True),)).run(check()).verdict == "pass"
+
+
+def test_a_deviation_that_matches_nothing_is_stale(trial_of: Any) -> None:
+    assert trial_of("pass", (), (deviation("stride > 10000"),)).run(check()).verdict == "fail"
+
+
+def test_the_recorded_case_of_a_deviation_is_always_tried(trial_of: Any) -> None:
+    case: Case = POOL[0].with_geometry(length=1234, stride=1, padding=(0, 0))
+    wrong = "return correct.conv1d(x, w, b, **parameters) + (length == 1234)"
+    entry = deviation("length == 1234", case=case.describe())
+    assert trial_of(wrong, (), (entry,)).run(check()).verdict == "deviation"
+
+
+def _row(verdict: str, level: str = "MUST") -> dict[str, Any]:
+    return {"verdict": verdict, "level": level}
+
+
+@pytest.mark.parametrize(
+    ("rows", "complete", "expected"),
+    [
+        ([_row("pass")], True, "conformant"),
+        ([_row("pass"), _row("deviation")], True, "conformant with deviations"),
+        ([_row("pass"), _row("fail", "SHOULD")], True, "conformant"),
+        ([_row("deviation"), _row("crash")], True, "nonconformant"),
+        ([_row("error"), _row("fail")], True, "nonconformant"),
+        ([_row("error"), _row("pass")], True, "error"),
+        ([_row("pass")], False, "partial"),
+    ],
+)
+def test_the_verdict_on_a_backend(rows: list[dict[str, Any]], complete: bool, expected: str) -> None:
+    assert overall(rows, complete) == expected
+
+
+def test_a_row_shows_the_worst_of_its_checks_and_adds_their_counts() -> None:
+    good, bad = Tally("OP-1", "functional", 1), Tally("OP-1", "functional", 1)
+    good.counts.update(held=5)
+    bad.counts.update(held=2, failed=1)
+    bad.kind, bad.failure = "fail", {"message": "wrong"}
+    shown = row([good, bad])
+    assert (shown["verdict"], shown["examples"]["telling"], shown["evidence"]) == ("fail", 8, {"message": "wrong"})

@@ -1,0 +1,154 @@
+"""The process boundary with real processes: every way to die is told apart, and none of them takes the suite along."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from conv1d_cts.adapters.registry import AdapterSource
+from conv1d_cts.conformance.backend import Backend, Refused, Surface, call_of
+from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.isolation.process import Broken, Died, Limits
+from conv1d_cts.conformance.recipes import operands
+from conv1d_cts.spec.geometry import Geometry
+from tests.adapter_files import adapter_file
+
+CASE = Case(Geometry(2, 4, 6, 9, 3))
+CALL = call_of(CASE, operands(CASE))
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left() -> Iterator[None]:
+    yield
+    deadline = time.monotonic() + 5
+    while (left := psutil.Process().children(recursive=True)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not left
+
+
+def surface_of(path: Path, limits: Limits | None = None) -> Surface:
+    backend = Backend(AdapterSource(path.stem, path=str(path)), limits=limits or Limits(call_seconds=2.0))
+    return Surface(backend, "functional")
+
+
+DEATHS = {
+    "segfault": ("import os; os.kill(os.getpid(), 11)", "crash", "SIGSEGV"),
+    "abort": ("import os; os.abort()", "crash", "SIGABRT"),
+    "division by zero": ("import os; os.kill(os.getpid(), 8)", "crash", "SIGFPE"),
+    "null pointer": ("import ctypes; ctypes.string_at(0)", "crash", "SIGSEGV"),
+    "quiet exit": ("import os; os._exit(0)", "exit", "status 0"),
+    "exit with 3": ("import os; os._exit(3)", "exit", "status 3"),
+    "sys.exit": ("raise SystemExit(0)", "exit", ""),
+    "hang": ("import time; time.sleep(3600)", "hang", "2 s"),
+    "busy loop": ("exec('while True: pass')", "hang", "2 s"),
+    "closed pipes": ("import os; os.closerange(3, 64)", "", ""),
+}
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_a_death_has_its_name_and_the_next_call_works(tmp_path: Path, death: str) -> None:
+    statement, kind, detail = DEATHS[death]
+    surface = surface_of(adapter_file(tmp_path, f"if length == 17: {statement}"))
+    deadly = CASE.with_geometry(length=17)
+    try:
+        with pytest.raises(Died) as info:
+            surface.answer(call_of(deadly, operands(deadly)))
+        assert info.value.kind == kind or not kind
+        assert detail in str(info.value)
+        assert surface.answer(CALL).results[0] is not None
+    finally:
+        surface.backend.close()
+
+
+def test_memory_past_the_limit_is_a_crash(tmp_path: Path) -> None:
+    path = adapter_file(tmp_path, "hoard = np.ones(2**27); import time; time.sleep(5)")
+    surface = surface_of(path, Limits(call_seconds=30, memory_bytes=700 << 20))
+    try:
+        with pytest.raises(Died, match="MiB of memory"):
+            surface.answer(CALL)
+    finally:
+        surface.backend.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "print('garbage' * 1000, flush=True)",
+        "import os; os.write(1, b'\\x00\\xff garbage'); os.write(2, b'more')",
+        "import sys; sys.stdout.write('x'); sys.stderr.write('y')",
+        "import os; os.fork() or os._exit(0)",
+    ],
+)
+def test_noise_and_children_do_no_harm(tmp_path: Path, statement: str) -> None:
+    surface = surface_of(adapter_file(tmp_path, statement))
+    try:
+        for _ in range(3):
+            assert surface.answer(CALL).results[0] is not None
+    finally:
+        surface.backend.close()
+
+
+def test_a_backend_that_flushes_subnormals_does_not_touch_the_suite(tmp_path: Path) -> None:
+    flush = "import ctypes; ctypes.CDLL('libm.so.6').fesetround(0x800)"
+    surface = surface_of(adapter_file(tmp_path, flush))
+    try:
+        surface.answer(CALL)
+    finally:
+        surface.backend.close()
+    assert np.float64(1) + np.float64(2**-53) == 1
+    assert np.float64(5e-324) / 1 == 5e-324
+
+
+def test_an_exception_is_a_refusal_with_its_type(tmp_path: Path) -> None:
+    surface = surface_of(adapter_file(tmp_path, "raise ArithmeticError('not today')"))
+    try:
+        with pytest.raises(Refused, match="ArithmeticError: not today"):
+            surface.answer(CALL)
+    finally:
+        surface.backend.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("import no_such_framework", "no_such_framework"), ("name = (", "SyntaxError"), ("raise SystemExit(0)", "SystemExit")],
+)
+def test_a_file_that_cannot_be_loaded_is_broken_and_says_where(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text(text)
+    surface = surface_of(path)
+    try:
+        with pytest.raises(Broken, match=message):
+            surface.backend.describe()
+    finally:
+        surface.backend.close()
+
+
+def test_a_backend_killed_from_outside_is_a_crash_at_any_moment(tmp_path: Path) -> None:
+    surface = surface_of(adapter_file(tmp_path, "import time; time.sleep(0.3)"))
+    try:
+        surface.backend.describe()
+        for moment in (0.0, 0.1, 0.2):
+            pid = surface.backend.process.describe()["process"]["pid"]
+            time.sleep(moment)
+            psutil.Process(pid).send_signal(signal.SIGKILL)
+            with pytest.raises(Died, match="SIGKILL"):
+                surface.answer(CALL)
+    finally:
+        surface.backend.close()
+
+
+def test_facts_tell_of_aliases_and_changed_operands(tmp_path: Path) -> None:
+    alias = surface_of(adapter_file(tmp_path, "return x[:, :1]", "alias"))
+    vandal = surface_of(adapter_file(tmp_path, "x[0, 0, 0] += 1", "vandal"))
+    try:
+        assert alias.answer(CALL).aliases == ("x",)
+        assert vandal.answer(CALL).modified == ("x",)
+    finally:
+        alias.backend.close()
+        vandal.backend.close()
