@@ -38,6 +38,7 @@ class Answer:
     types: tuple[str, ...]
     device: str
     later: tuple[Array | None, ...] = ()
+    called: tuple[str, ...] = ()
 
 
 def _arrays(payloads: list[dict[str, Any] | None]) -> tuple[Array | None, ...]:
@@ -54,6 +55,7 @@ def _answer(reply: dict[str, Any]) -> Answer:
         tuple(reply["types"]),
         reply["device"],
         _arrays(reply.get("later", [])),
+        tuple(reply.get("called", [])),
     )
 
 
@@ -67,6 +69,7 @@ class Call:
     wrt: str = ""
     slot: str = ""
     layout: str = "contiguous"
+    witnessed: bool = False
 
     def request(self, surface: str) -> dict[str, Any]:
         """The call as plain values for the wire."""
@@ -78,6 +81,7 @@ class Call:
             "wrt": self.wrt,
             "slot": self.slot,
             "layout": self.layout,
+            "witnessed": self.witnessed,
         }
 
 

@@ -1,8 +1,9 @@
 """The pool: the cases that every check draws from, aimed at the edges where real faults sit.
 
-Three parts, all seeded. *Pairs*: a covering array, in which every two classes of two parameters meet. *Ladders*: every
-small value of every extent, and each extent in turn at and around the powers of two up to 2048. *Free*: what Hypothesis
-draws. The pool is shared by all checks, since a compiler such as XLA pays for each new geometry.
+Four parts, all seeded. *Pairs*: covering arrays, in which every two classes of two parameters meet. *Ladders*: every
+small value of every extent, and each extent in turn at and around the powers of two up to 2048. *Common*: the shapes
+that models are made of. *Free*: what Hypothesis draws. The pool is shared by all checks, since a compiler such as XLA
+pays for each new geometry.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import product
 from typing import Any, TypeVar
 
 from allpairspy import AllPairs
@@ -218,6 +220,15 @@ def small_ladder(rng: random.Random, dtypes: tuple[str, ...]) -> Iterator[Case]:
         yield _extents(rng, rng.choice(dtypes), sizes)
 
 
+def common(rng: random.Random, dtypes: tuple[str, ...]) -> Iterator[Case]:
+    """The shapes that models are made of: every small kernel, no stride, dilation or groups; one channel and many."""
+    for kernel in range(1, 10):
+        for c_in, c_out in product((1, rng.randint(2, 48)), (1, rng.randint(2, 48))):
+            pad = rng.choice((0, kernel // 2))
+            geometry = Geometry(rng.randint(1, 3), c_in, c_out, kernel + rng.randint(1, 30), kernel, padding=(pad, pad))
+            yield _case(rng, geometry, rng.choice(dtypes), rng.random() < 0.75)
+
+
 def powers_of_two(rng: random.Random, exponents: Iterable[int], dtypes: tuple[str, ...]) -> Iterator[Case]:
     """Each extent in turn at a power of two, one past it, and now and then one before it; the others small."""
     for exponent in exponents:
@@ -229,6 +240,8 @@ def powers_of_two(rng: random.Random, exponents: Iterable[int], dtypes: tuple[st
                     "kernel": rng.randint(1, 4), "stride": rng.choice((1, 1, 2, 3)), "dilation": rng.choice((1, 1, 2)),
                     "groups": rng.choice((1, 1, 2, 3)), "lo": rng.choice((0, 0, 1, 2)), "hi": rng.choice((0, 0, 1, 2)),
                 }  # fmt: skip
+                if rng.random() < 0.5:  # nothing but the one extent is out of the ordinary
+                    others |= {"stride": 1, "dilation": 1, "groups": 1}
                 if name not in ("length", "l_out"):
                     others["l_out"] = rng.randint(2, 9)
                 if name == "groups":
@@ -248,6 +261,7 @@ def pool(profile: Profile, seed: int, dtypes: tuple[str, ...]) -> tuple[Case, ..
         cases += pairs(rng, dtypes, PADDING_MODES[:1])
     for _ in range(profile.small_ladders):
         cases += small_ladder(rng, dtypes)
+    cases += common(rng, dtypes)
     cases += powers_of_two(rng, profile.powers, dtypes)
     cases += drawn_cases(profile.free, seed, dtypes)
     return tuple(dict.fromkeys(cases))

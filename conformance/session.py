@@ -104,9 +104,7 @@ class Session:
         except ValueError as error:
             raise Broken({"type": "ValueError", "message": f"limits: {error}", "where": ""}) from None
         profile = PROFILES[self.options.profile]
-        trial = Trial(
-            surface, (), profile.sample, limits, self.deviations, shrink_seconds=self.options.shrink_seconds
-        )
+        trial = Trial(surface, (), profile.sample, limits, self.deviations, shrink_seconds=self.options.shrink_seconds)
         cases = pool(profile, self.options.seed, float_dtypes(surface, limits))
         if name != self.surface_names[0]:
             cases = tuple(evenly([case for case in cases if trial.limit(case.facts()) is None], profile.further))
@@ -141,13 +139,15 @@ class Session:
 
     def _stale_limits(self, surface: str) -> list[Tally]:
         """A failure of CONF-2 for each limit inside which some call was not refused."""
+        worked = {
+            limit: record.worked for limit, record in self._trials[surface].limit_records.items() if record.worked
+        }
         return [
             Tally(
                 LIMITS_CLAUSE, surface, 0, kind="fail",
-                failure={**record.worked, "message": f"{limit.when.text!r} is a limit; in it: {record.worked['message']}"},
+                failure={**call, "message": f"{limit.when.text!r} is a limit; in it: {call['message']}"},
             )
-            for limit, record in self._trials[surface].limit_records.items()
-            if record.worked
+            for limit, call in worked.items()
         ]  # fmt: skip
 
     def limits(self) -> list[dict[str, Any]]:
@@ -187,7 +187,8 @@ class Session:
         }  # fmt: skip
 
     def finish(self, folder: Path, interrupted: bool) -> Path:
-        """Write the certificate and give its path."""
+        """Write the certificate, making the folder where there is none, and give its path."""
+        folder.mkdir(parents=True, exist_ok=True)
         path = certificate_path(folder, self.name, self.options.device)
         write(self.certificate(interrupted), path)
         return path

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from conv1d_cts.conformance import judge
 from conv1d_cts.conformance.backend import Surface, Violation, call_of
 from conv1d_cts.conformance.cases import Case
@@ -14,13 +16,15 @@ _DEVICE_WORDS = {"cuda": ("cuda", "gpu"), "gpu": ("cuda", "gpu")}
 
 
 def computed_by_the_backend(surface: Surface, case: Case) -> str:
-    """The result is of the backend's own array type, on the device asked for."""
-    answer = surface.answer(call_of(case, operands(case)))
+    """The result is of the backend's own array type, on the device asked for, and neither NumPy nor we computed it."""
+    answer = surface.answer(replace(call_of(case, operands(case)), witnessed=True))
     description = surface.backend.describe()
     packages = {description["native"]} if description["native"] else set(description["versions"])
     for type_name in answer.types:
         if type_name.partition(".")[0] not in packages:
             raise Violation(f"the result is a {type_name}", f"an array of {', '.join(sorted(packages))}", type_name)
+    if "numpy" not in packages and answer.called:
+        raise Violation(f"the adapter computes with {', '.join(answer.called)}", "the backend itself", answer.called)
     asked = surface.backend.device.partition(":")[0]
     if answer.device and not any(word in answer.device.lower() for word in _DEVICE_WORDS.get(asked, (asked,))):
         raise Violation(f"the result is on {answer.device}, not on {asked}", asked, answer.device)

@@ -1,7 +1,7 @@
 """The power of the suite: the standard profile against the bank of mutants. `python -m tests.power --help`.
 
-A mutant is killed by the first check that fails on it. Printed per chapter: killed of all, and for each mutant the check
-that killed it, the examples it took and the seconds; then the survivors, with the fault that nobody saw.
+A mutant is killed by the first check that fails on it. Printed per chapter: killed of all, and for each mutant the
+check that killed it, the examples it took and the seconds; then the survivors, with the fault that nobody saw.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ def report(outcomes: Iterable[Outcome]) -> list[Outcome]:
     for chapter, found in chapters.items():
         print(f"\n{chapter}: {sum(bool(o.check) for o in found)} of {len(found)} killed")
         for o in found:
-            print(f"  {o.mutant:45} {o.verdict:5} {o.check or 'SURVIVED':50} {o.examples:6} examples {o.seconds:6.1f} s")
+            print(
+                f"  {o.mutant:45} {o.verdict:5} {o.check or 'SURVIVED':50} {o.examples:6} examples {o.seconds:6.1f} s"
+            )
     everyone = [o for found in chapters.values() for o in found]
     survivors = [o for o in everyone if not o.check]
     killed = [o.seconds for o in everyone if o.check]

@@ -9,7 +9,6 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from conv1d_cts.conformance import oracle
 from conv1d_cts.conformance.cases import Case, case_from
@@ -75,7 +74,11 @@ def test_padding_kinds_meet_strides_dilations_and_groups() -> None:
         lo, hi = g.pads
         return g.padding if isinstance(g.padding, str) else f"{(lo > hi) - (lo < hi)} {min(lo, hi) > 0}"
 
-    features = {"strided": lambda g: g.stride > 1, "dilated": lambda g: g.dilation > 1, "grouped": lambda g: g.groups > 1}
+    features = {
+        "strided": lambda g: g.stride > 1,
+        "dilated": lambda g: g.dilation > 1,
+        "grouped": lambda g: g.groups > 1,
+    }
     seen = {(kind(c), name) for c in POOL for name, has in features.items() if has(c.geometry)}
     assert {(k, f) for k, f in product({kind(c) for c in POOL}, features)} == seen
 
@@ -115,7 +118,11 @@ def test_a_layout_keeps_the_values(layout: str, shape: tuple[int, ...], dtype: s
 def test_layouts_differ_in_memory() -> None:
     values = np.arange(24.0).reshape(2, 3, 4)
     values[...] = values[:1]
-    facts = {name: (a.strides, a.flags.writeable, a.flags.aligned) for name in LAYOUTS if (a := arrange(values, name)) is not None}
+    facts = {
+        name: (a.strides, a.flags.writeable, a.flags.aligned)
+        for name in LAYOUTS
+        if (a := arrange(values, name)) is not None
+    }
     assert len(set(facts.values())) == len(LAYOUTS)
 
 

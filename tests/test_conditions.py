@@ -25,7 +25,16 @@ def test_a_condition_says_whether_it_holds(text: str, facts: dict[str, int], exp
 
 @pytest.mark.parametrize(
     "text",
-    ["strides > 1", "__import__('os')", "n.real > 0", "n >", "[i for i in (1, 2)]", "lambda: n", "n if bias else 0", "2 ** 9"],
+    [
+        "strides > 1",
+        "__import__('os')",
+        "n.real > 0",
+        "n >",
+        "[i for i in (1, 2)]",
+        "lambda: n",
+        "n if bias else 0",
+        "2 ** 9",
+    ],
 )
 def test_what_is_outside_the_language_is_refused_when_the_condition_is_made(text: str) -> None:
     with pytest.raises(ValueError, match="condition"):

@@ -12,10 +12,11 @@ import psutil
 import pytest
 
 from conv1d_cts.adapters.registry import AdapterSource
-from conv1d_cts.conformance.backend import Backend, Refused, Surface, call_of
+from conv1d_cts.conformance.backend import Backend, Refused, Surface, Violation, call_of
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.isolation.process import Broken, Died, Limits
 from conv1d_cts.conformance.recipes import operands
+from conv1d_cts.conformance.test_conformance import computed_by_the_backend
 from conv1d_cts.spec.geometry import Geometry
 from tests.adapter_files import adapter_file
 
@@ -33,7 +34,7 @@ def no_process_is_left() -> Iterator[None]:
 
 
 def surface_of(path: Path, limits: Limits | None = None) -> Surface:
-    backend = Backend(AdapterSource(path.stem, path=str(path)), limits=limits or Limits(call_seconds=2.0))
+    backend = Backend(AdapterSource(path.stem, path=str(path)), limits=limits or Limits(call_seconds=10.0))
     return Surface(backend, "functional")
 
 
@@ -45,8 +46,8 @@ DEATHS = {
     "quiet exit": ("import os; os._exit(0)", "exit", "status 0"),
     "exit with 3": ("import os; os._exit(3)", "exit", "status 3"),
     "sys.exit": ("raise SystemExit(0)", "exit", ""),
-    "hang": ("import time; time.sleep(3600)", "hang", "2 s"),
-    "busy loop": ("exec('while True: pass')", "hang", "2 s"),
+    "hang": ("import time; time.sleep(3600)", "hang", "4 s"),
+    "busy loop": ("exec('while True: pass')", "hang", "4 s"),
     "closed pipes": ("import os; os.closerange(3, 64)", "", ""),
 }
 
@@ -54,7 +55,8 @@ DEATHS = {
 @pytest.mark.parametrize("death", DEATHS)
 def test_a_death_has_its_name_and_the_next_call_works(tmp_path: Path, death: str) -> None:
     statement, kind, detail = DEATHS[death]
-    surface = surface_of(adapter_file(tmp_path, f"if length == 17: {statement}"))
+    patient = Limits(call_seconds=4.0 if kind == "hang" else 10.0)
+    surface = surface_of(adapter_file(tmp_path, f"if length == 17: {statement}"), patient)
     deadly = CASE.with_geometry(length=17)
     try:
         with pytest.raises(Died) as info:
@@ -116,7 +118,11 @@ def test_an_exception_is_a_refusal_with_its_type(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("import no_such_framework", "no_such_framework"), ("name = (", "SyntaxError"), ("raise SystemExit(0)", "SystemExit")],
+    [
+        ("import no_such_framework", "no_such_framework"),
+        ("name = (", "SyntaxError"),
+        ("raise SystemExit(0)", "SystemExit"),
+    ],
 )
 def test_a_file_that_cannot_be_loaded_is_broken_and_says_where(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "broken.py"
@@ -152,3 +158,38 @@ def test_facts_tell_of_aliases_and_changed_operands(tmp_path: Path) -> None:
     finally:
         alias.backend.close()
         vandal.backend.close()
+
+
+IMPOSTOR = """
+import numpy as np
+from conv1d_cts import reference
+name, versions, limits, native = "impostor", {"torch": "2"}, {}, "torch"
+
+class Tensor(np.ndarray):
+    pass
+
+Tensor.__module__ = "torch"
+
+
+def conv1d(x, w, b, *, stride, padding, dilation, groups, **more):
+    {body}
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return np.convolve(x[0, 0], w[0, 0])[None, None]", "the result is a numpy.ndarray"),
+        ("return np.einsum('ncl,ock->nok', x, w).view(Tensor)", "computes with numpy"),
+        ("return reference.conv1d(x, w, b, padding=padding).view(Tensor)", "computes with conv1d_cts.reference"),
+    ],
+)
+def test_an_impostor_is_caught(tmp_path: Path, body: str, message: str) -> None:
+    path = tmp_path / "impostor.py"
+    path.write_text(IMPOSTOR.replace("{body}", body))
+    surface = surface_of(path)
+    try:
+        with pytest.raises(Violation, match=message):
+            computed_by_the_backend(surface, CASE)
+    finally:
+        surface.backend.close()

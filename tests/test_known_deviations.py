@@ -77,7 +77,9 @@ def test_the_recorded_deviations_are_well_formed(path: Path) -> None:
         assert "conv1d_cts" not in entry.reproducer
         assert "exit" in entry.reproducer.lower() or entry.kind != "fail"
         if entry.case:
-            assert entry.when.holds(case_from(dict(entry.case)).facts() | {"surface": entry.surfaces[0]} | _function(entry))
+            assert entry.when.holds(
+                case_from(dict(entry.case)).facts() | {"surface": entry.surfaces[0]} | _function(entry)
+            )
 
 
 def _function(entry: Deviation) -> dict[str, str]:

@@ -23,6 +23,7 @@ from conv1d_cts.adapters import registry
 from conv1d_cts.conformance.isolation.arrange import arrange
 from conv1d_cts.conformance.isolation.programs import PROGRAMS, Native, Task
 from conv1d_cts.conformance.isolation.wire import decode, encode
+from conv1d_cts.conformance.isolation.witness import Witness
 
 Array = np.ndarray[Any, Any]
 Answer = dict[str, Any]
@@ -110,6 +111,8 @@ class Worker:
         try:
             if request["program"] == "sequence":
                 return self._sequence(request["requests"])
+            if request["witnessed"]:
+                return self._witnessed(request)
             arrays, results = self._compute(request)
             return self._report(request, arrays, results)
         except Exception as error:
@@ -136,6 +139,12 @@ class Worker:
         surface = _surfaces(self.adapter)[request["surface"]]
         task = Task(self.adapter, surface, attributes, arrays, request["wrt"], request["slot"])
         return arrays, PROGRAMS[request["program"]](task)
+
+    def _witnessed(self, request: Answer) -> Answer:
+        """The report of a call, and the packages that the adapter's own code called to compute it (CONF-1)."""
+        with Witness(getattr(self.adapter, "__name__", type(self.adapter).__module__)) as witness:
+            arrays, results = self._compute(request)
+        return {**self._report(request, arrays, results), "called": sorted(witness.packages)}
 
     def _report(self, request: Answer, arrays: Mapping[str, Native], results: list[Native]) -> Answer:
         read = [None if result is None else self._to_numpy(result) for result in results]
