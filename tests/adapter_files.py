@@ -26,7 +26,7 @@ def conv1d(x, w, b, **parameters):
 
 
 def adapter_file(folder: Path, fault: str = "pass", name: str = "scratch") -> Path:
-    """An adapter file that runs the statement `fault` in each call; x, w, b, parameters, length and calls are in reach."""
+    """An adapter file that runs the statement `fault` in each call; x, w, b, parameters, length, calls are in reach."""
     path = folder / f"{name}.py"
     path.write_text(CORRECT.format(name=name, fault=fault), encoding="utf-8")
     return path

@@ -1,0 +1,31 @@
+"""No orphan: every clause has a check, every check names a clause that exists, and no two tests share a name."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from conv1d_cts.conformance.listing import checks
+from conv1d_cts.spec.clauses import clauses
+
+CHECKS = checks()
+
+
+def test_every_clause_has_a_check() -> None:
+    assert set(clauses()) - {check.clause for _, check in CHECKS} == set()
+
+
+def test_every_check_names_a_clause_that_exists() -> None:
+    assert {check.clause for _, check in CHECKS} - set(clauses()) == set()
+
+
+def test_every_test_is_named_after_its_clause() -> None:
+    for name, check in CHECKS:
+        assert name.rpartition(".")[2].startswith(f"test_{check.clause.lower().replace('-', '_')}_"), name
+
+
+def test_no_two_tests_share_a_name() -> None:
+    assert [name for name, count in Counter(name for name, _ in CHECKS).items() if count > 1] == []
+
+
+def test_every_body_says_what_it_tries() -> None:
+    assert [name for name, check in CHECKS if not check.body.__doc__ and check.body.__name__ != "body"] == []
