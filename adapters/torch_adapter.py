@@ -50,6 +50,7 @@ def conv2d(x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, 
 surfaces = {"functional": conv1d, "padded": padded, "conv2d": conv2d}
 limits = {
     "surface != 'padded' and padding == 'explicit' and lo != hi": "torch pads both sides alike",
+    "function == 'conv2d' and padding == 'explicit' and lo != hi": "F.conv2d pads both sides alike",
     "surface != 'padded' and padding in ('same_lower', 'causal', 'full')": "torch has the names valid and same",
     "surface != 'padded' and padding == 'same' and stride > 1": "torch refuses a strided 'same'",
     "surface == 'padded' and padding != 'explicit'": "F.pad takes numbers",

@@ -47,9 +47,10 @@ def tangent(case: Case, given: Operands) -> Array:
     sizes = _size(linear, given.tangents["x"], given.w) + _size(case, given.x, given.tangents["w"])
     if given.b is not None:
         sizes = sizes + np.abs(raised(given.tangents["b"]))[:, None]
-    # Two more additions, each of which rounds a sum no larger than the sizes and the parts' own errors.
-    growth = (1 + unit) ** 2
-    total: Array = parts * growth + (growth - 1) * sizes
+    # Two more additions, each of which rounds a sum no larger than the sizes and the parts' own errors: (1 + u)^2 - 1,
+    # which would round to 0 in float64 if written so. The oracle makes them too, in float64.
+    growth = sum(u * (2 + u) for u in (unit, UNIT_ROUNDOFF["float64"]))
+    total: Array = parts + growth * (parts + sizes)
     return total
 
 

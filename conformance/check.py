@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -89,14 +89,18 @@ class Trial:
         """The first limit of this surface that holds for a call with these facts."""
         return next((limit for limit in self.limits if limit.when.holds({**facts, **self._place()})), None)
 
-    def run(self, check: Check) -> Tally:
-        """Try the check on all its examples; stop at the first failure that nobody expects."""
+    def run(self, check: Check, earlier: Sequence[Tally] = (), last: bool = True) -> Tally:
+        """Try the check on all its examples; stop at the first failure that nobody expects.
+
+        `earlier` are the tallies of the clause's checks before this one; the `last` of them judges what is stale.
+        """
         tally = Tally(check.clause, self.surface.name, check.minimum)
         for example in self._examples(check):
             self._try(check, example, tally)
             if tally.kind:
                 break
-        tally.judge_stale(self._entries(check))
+        if last:
+            tally.judge_stale(self._entries(check), earlier)
         return tally
 
     def _entries(self, check: Check) -> tuple[Deviation, ...]:

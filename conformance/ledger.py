@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,12 +44,16 @@ class Tally:
             return "refused"
         return "unsupported" if self.counts["unsupported"] and not self.counts["held"] else "vacuous"
 
-    def judge_stale(self, expected: tuple[Deviation, ...]) -> None:
-        """Fail on entries for this clause and surface of which nothing came: they no longer describe the backend."""
-        stale = [d for d in expected if d not in self.deviating and not d.by_chance]
-        if stale and not self.kind:
+    def judge_stale(self, expected: tuple[Deviation, ...], earlier: Sequence[Tally] = ()) -> None:
+        """Fail on entries for this clause and surface of which nothing came: they no longer describe the backend.
+
+        `earlier` are the tallies of the clause's other checks: an entry need show in one of them only.
+        """
+        tallies = (self, *earlier)
+        stale = [d for d in expected if not d.by_chance and all(d not in t.deviating for t in tallies)]
+        if stale and not any(t.kind for t in tallies):
             self.kind = "fail"
-            seen = f"{self.met[stale[0]]} examples inside its condition, none of which failed"
+            seen = f"{sum(t.met[stale[0]] for t in tallies)} examples inside its condition, none of which failed"
             self.failure = {"message": f"stale deviation: {stale[0].when.text!r} ({stale[0].reason}): {seen}"}
 
 

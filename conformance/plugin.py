@@ -87,7 +87,7 @@ def conduct(request: pytest.FixtureRequest) -> Callable[[Check], None]:
     session = request.config.stash[SESSION]
 
     def carry_out(check: Check) -> None:
-        tally = session.run(check, request.param)
+        tally = session.run(check, request.param, _is_last(request.node))
         if tally.kind:
             pytest.fail(_sentence(check.clause, tally.surface, tally.kind, tally.failure), pytrace=False)
         if tally.verdict == "deviation":
@@ -96,6 +96,18 @@ def conduct(request: pytest.FixtureRequest) -> Callable[[Check], None]:
             pytest.skip(tally.verdict)
 
     return carry_out
+
+
+def _is_last(item: pytest.Item) -> bool:
+    """Whether no later item of the run tries the same clause on the same surface."""
+    alike = (i for i in reversed(item.session.items) if _place(i) == _place(item))
+    return next(alike) is item
+
+
+def _place(item: pytest.Item) -> tuple[str, str]:
+    """The clause and the surface of an item."""
+    callspec = getattr(item, "callspec", None)
+    return clause_of(item), callspec.params["conduct"] if callspec else ""
 
 
 def _sentence(clause: str, surface: str, kind: str, failure: dict[str, Any]) -> str:

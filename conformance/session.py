@@ -115,15 +115,19 @@ class Session:
         """The backend's name, as its adapter gives it."""
         return str(self.description["name"])
 
-    def run(self, check: Check, surface: str) -> Tally:
-        """Carry out a check on a surface and keep what came of it; a failure of the suite itself is an `error`."""
+    def run(self, check: Check, surface: str, last: bool = True) -> Tally:
+        """Carry out a check on a surface and keep what came of it; a failure of the suite itself is an `error`.
+
+        The `last` check of a clause on a surface also judges whether its deviations are stale.
+        """
+        earlier = self.tallies.setdefault((check.clause, surface), [])
         try:
-            tally = self._trials[surface].run(check)
+            tally = self._trials[surface].run(check, earlier, last)
         except Exception as error:
             frame = traceback.extract_tb(error.__traceback__)[-1]
             message = f"{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})"
             tally = Tally(check.clause, surface, check.minimum, kind="error", failure={"message": message})
-        self.tallies.setdefault((check.clause, surface), []).append(tally)
+        earlier.append(tally)
         return tally
 
     def rows(self) -> list[dict[str, Any]]:

@@ -100,7 +100,7 @@ def _empty_cases(cases: tuple[Case, ...]) -> Iterator[Case]:
     for name, groups, stride, bias in product(("n", "c_in", "c_out", "length", "l_out"), (1, 2), (1, 2), (True, False)):
         extents = {"n": 2, "c_in": 2 * groups, "c_out": 3 * groups, "length": 5}
         extents |= {"length": 1} if name == "l_out" else {name: 0}
-        padding = (3, 3) if name == "length" else (0, 1)
+        padding = (3, 3) if name == "length" else (int(bias), 1)
         geometry = Geometry(**extents, kernel=4, stride=stride, groups=groups, padding=padding)
         yield Case(geometry, bias=bias)
     yield from (case for case in cases if not non_empty(case))

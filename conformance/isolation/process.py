@@ -60,7 +60,7 @@ class Limits:
 
     start_seconds: float = 180.0
     call_seconds: float = 30.0
-    memory_bytes: int = 8 << 30
+    memory_bytes: int = 6 << 30
 
 
 def _package_folder() -> str:

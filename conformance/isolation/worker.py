@@ -15,6 +15,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -128,7 +129,7 @@ class Worker:
             raise TypeError(f"to_numpy returned {type(array).__name__}, not numpy.ndarray")
         return array
 
-    def _compute(self, request: Answer) -> tuple[dict[str, Native], list[Native]]:
+    def _prepare(self, request: Answer) -> tuple[dict[str, Native], Task]:
         layout = request["layout"]
         arrays = {
             name: None if payload is None else self._to_native(arrange(decode(payload), layout))
@@ -137,13 +138,21 @@ class Worker:
         given = json.loads(request["attributes"])
         attributes = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
         surface = _surfaces(self.adapter)[request["surface"]]
-        task = Task(self.adapter, surface, attributes, arrays, request["wrt"], request["slot"])
+        return arrays, Task(self.adapter, surface, attributes, arrays, request["wrt"], request["slot"])
+
+    def _compute(self, request: Answer) -> tuple[dict[str, Native], list[Native]]:
+        arrays, task = self._prepare(request)
         return arrays, PROGRAMS[request["program"]](task)
 
     def _witnessed(self, request: Answer) -> Answer:
-        """The report of a call, and the packages that the adapter's own code called to compute it (CONF-1)."""
-        with Witness(getattr(self.adapter, "__name__", type(self.adapter).__module__)) as witness:
-            arrays, results = self._compute(request)
+        """The report of a call, and the packages that the adapter's own code called to compute it (CONF-1).
+
+        Not those called in `to_native`, which gets NumPy's arrays and may rearrange them.
+        """
+        arrays, task = self._prepare(request)
+        own = self.adapter.__name__ if isinstance(self.adapter, ModuleType) else type(self.adapter).__module__
+        with Witness(own) as witness:
+            results = PROGRAMS[request["program"]](task)
         return {**self._report(request, arrays, results), "called": sorted(witness.packages)}
 
     def _report(self, request: Answer, arrays: Mapping[str, Native], results: list[Native]) -> Answer:
