@@ -8,7 +8,6 @@ import pytest
 
 from conv1d_cts.adapters import known_deviations
 from conv1d_cts.adapters.conditions import Condition
-from conv1d_cts.adapters.known_deviations import Deviation
 from conv1d_cts.conformance.cases import case_from
 
 ENTRY = """
