@@ -38,6 +38,11 @@ class Deviation:
     link: str = ""
     case: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def corrupts(self) -> bool:
+        """Whether a call inside the condition may harm later ones: it kills by chance, so what it wrote lies around."""
+        return self.by_chance and self.kind == "crash"
+
     def covers(self, clause: str, surface: str, kind: str, facts: Mapping[str, Fact]) -> bool:
         """Whether a failure of that kind in a call with these facts was to be expected."""
         return clause in self.clauses and surface in self.surfaces and kind == self.kind and self.when.holds(facts)

@@ -123,15 +123,17 @@ class Trial:
             return
         for deviation in self._entries(check):
             tally.met[deviation] += deviation.when.holds(facts)
+        suspects = self.surface.backend.process.suspects
+        suspects.extend(d for d in self.deviations if d.corrupts and self._inside(d, facts) and d not in suspects)
         try:
             finding = check.body(self.surface, example)
         except Refused as refusal:
             if check.may_refuse:
                 tally.counts["refused"] += 1
                 return
-            self._failed(check, example, tally, Violation(f"refused a legal call: {refusal}"))
+            self._failed(check, example, tally, Violation(f"refused a legal call: {refusal}"), suspects)
         except (Violation, Died) as problem:
-            self._failed(check, example, tally, problem)
+            self._failed(check, example, tally, problem, suspects)
         else:
             tally.counts["held"] += 1
             if finding:
@@ -149,17 +151,29 @@ class Trial:
         else:
             record.worked = {"message": "worked", "case": example.describe()}
 
-    def _failed(self, check: Check, example: Example, tally: Tally, problem: Violation | Died) -> None:
+    def _inside(self, deviation: Deviation, facts: dict[str, Fact]) -> bool:
+        return self.surface.name in deviation.surfaces and deviation.when.holds(facts)
+
+    def _failed(
+        self, check: Check, example: Example, tally: Tally, problem: Violation | Died, suspects: Sequence[Deviation]
+    ) -> None:
+        """Count a failure as the deviation it is, as the work of a suspect, or as one that nobody expects.
+
+        `suspects` are the deviations met by the failing process that corrupt its memory: what fails there and holds in
+        a fresh process is theirs.
+        """
         kind = problem.kind if isinstance(problem, Died) else "fail"
-        expected = self._expected(check, example, kind)
+        expected, message = self._expected(check, example, kind), str(problem)
+        evidence = None if expected else self._evidence(check, example, kind, problem)
+        if evidence and evidence["confirmed"] == "needs history" and suspects:
+            expected, message = suspects[0], f"{message} (holds in a fresh process; this one had been corrupted before)"
         if expected is not None:
             tally.counts["deviating"] += 1
-            first = {"message": str(problem), "case": example.describe(), "examples": 0}
+            first = {"message": message, "case": example.describe(), "examples": 0}
             tally.deviating.setdefault(expected, first)["examples"] += 1
-            return
-        tally.counts["failed"] += 1
-        tally.kind = kind
-        tally.failure = self._evidence(check, example, kind, problem)
+        elif evidence is not None:
+            tally.counts["failed"] += 1
+            tally.kind, tally.failure = kind, evidence
 
     def _expected(self, check: Check, example: Example, kind: str) -> Deviation | None:
         facts = self.facts(check, example)

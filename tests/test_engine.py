@@ -128,6 +128,21 @@ def test_the_recorded_case_of_a_deviation_is_always_tried(trial_of: Any) -> None
     assert trial_of(wrong, (), (entry,)).run(check()).verdict == "deviation"
 
 
+CORRUPTS = (
+    "global bad; bad = globals().get('bad') or parameters['stride'] > 1; "
+    "bad and parameters['stride'] == 1 and exec('raise OSError')"
+)
+
+
+def test_what_a_corrupting_call_leaves_behind_is_not_laid_on_others(trial_of: Any) -> None:
+    corrupting = deviation("stride > 1", "crash", by_chance=True)
+    tally = trial_of(CORRUPTS, (), (corrupting,)).run(check())
+    assert tally.verdict == "deviation"
+    assert list(tally.deviating) == [corrupting]
+    assert "corrupted before" in tally.deviating[corrupting]["message"]
+    assert trial_of(CORRUPTS).run(check()).verdict == "fail"
+
+
 def _row(verdict: str, level: str = "MUST") -> dict[str, Any]:
     return {"verdict": verdict, "level": level}
 

@@ -85,6 +85,7 @@ class BackendProcess:
         self._channel = self._gateway.remote_exec(_BOOTSTRAP)
         self._channel.send((self._folder, source.module, source.path, device, str(self._log)))
         self._description: dict[str, Any] | None = None
+        self.suspects: list[Any] = []  # known causes of corrupted memory that this process has met, kept by the engine
 
     def describe(self) -> dict[str, Any]:
         """What the adapter declares. Raises Broken where it can't be loaded, Died where loading kills the process."""
