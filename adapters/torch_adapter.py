@@ -12,7 +12,9 @@ import torch.nn.functional as F  # noqa: N812 - the name that every torch user k
 
 name = native = "torch"
 versions = {"torch": torch.__version__}
-dtypes = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128", "int32", "int64")
+dtypes = (
+    "float16", "bfloat16", "float32", "float64", "complex64", "complex128", "int8", "int16", "int32", "int64", "uint8",
+)  # fmt: skip
 
 
 def conv1d(x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:
@@ -56,7 +58,7 @@ limits = {
     "surface == 'padded' and padding != 'explicit'": "F.pad takes numbers",
     "surface != 'padded' and padding_mode != 'zeros'": "F.conv1d and F.conv2d pad with zeros",
     "padding_mode == 'symmetric'": "F.pad has no mode that repeats the edge",
-    "dtype == 'int32' and dilation > 1": "torch has no dilated convolution of int32",
+    "dtype in ('int8', 'int16', 'int32', 'uint8') and dilation > 1": "torch dilates integers of 64 bits only",
 }
 
 

@@ -16,6 +16,9 @@ from conv1d_cts.conformance.ledger import Tally
 from conv1d_cts.conformance.pool import evenly
 from conv1d_cts.conformance.strategies import shrink
 
+# Examples of one deviation that a check lets die; each costs a process, and more would show nothing new.
+_DEATHS_SHOWN = 3
+
 
 class Example(Protocol):
     """Anything a check can be tried on: it says its facts to conditions and itself to readers."""
@@ -120,6 +123,8 @@ class Trial:
             if not check.must_refuse:  # what must be refused anyway says nothing about a limit
                 self._try_limit(check, example, limit)
             tally.counts["unsupported"] += 1
+            return
+        if any(tally.shown(d) >= _DEATHS_SHOWN and d.when.holds(facts) for d in self._entries(check)):
             return
         for deviation in self._entries(check):
             tally.met[deviation] += deviation.when.holds(facts)

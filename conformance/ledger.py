@@ -44,6 +44,10 @@ class Tally:
             return "refused"
         return "unsupported" if self.counts["unsupported"] and not self.counts["held"] else "vacuous"
 
+    def shown(self, deviation: Deviation) -> int:
+        """Examples of which the deviation took the process; 0 for one that is no death."""
+        return self.deviating[deviation]["examples"] if deviation.kind != "fail" and deviation in self.deviating else 0
+
     def judge_stale(self, expected: tuple[Deviation, ...], earlier: Sequence[Tally] = ()) -> None:
         """Fail on entries for this clause and surface of which nothing came: they no longer describe the backend.
 

@@ -32,8 +32,8 @@ class Profile:
     """How far a certification goes.
 
     Covering arrays drawn, small ladders, powers of two and cases from Hypothesis make the pool. `sample` is the number
-    of its cases given to checks that need other geometries than the pool's, or several for each case; `further` the
-    number given to each surface but the first.
+    of its cases given to checks that need other geometries than the pool's, or several for each case. Each surface but
+    the first gets `further` cases of the pool, and `further_sample` of them for those checks.
     """
 
     name: str
@@ -43,12 +43,13 @@ class Profile:
     free: int
     sample: int
     further: int
+    further_sample: int
 
 
 PROFILES = {
-    "quick": Profile("quick", 1, 1, (5, 7, 9), 10, 12, 60),
-    "standard": Profile("standard", 1, 3, (5, 6, 7, 8, 9, 10, 11), 60, 48, 120),
-    "thorough": Profile("thorough", 4, 10, (5, 6, 7, 8, 9, 10, 11), 600, 500, 600),
+    "quick": Profile("quick", 1, 1, (5, 7, 9), 10, 12, 60, 6),
+    "standard": Profile("standard", 1, 3, (5, 6, 7, 8, 9, 10, 11), 60, 48, 120, 16),
+    "thorough": Profile("thorough", 4, 10, (5, 6, 7, 8, 9, 10, 11), 600, 500, 600, 200),
 }
 
 # Classes of each parameter of a case. A range stands for its integers, both ends included.

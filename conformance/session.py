@@ -104,11 +104,14 @@ class Session:
         except ValueError as error:
             raise Broken({"type": "ValueError", "message": f"limits: {error}", "where": ""}) from None
         profile = PROFILES[self.options.profile]
-        trial = Trial(surface, (), profile.sample, limits, self.deviations, shrink_seconds=self.options.shrink_seconds)
         cases = pool(profile, self.options.seed, float_dtypes(surface, limits))
-        if name != self.surface_names[0]:
-            cases = tuple(evenly([case for case in cases if trial.limit(case.facts()) is None], profile.further))
-        return replace(trial, cases=cases)
+        trial = Trial(
+            surface, cases, profile.sample, limits, self.deviations, shrink_seconds=self.options.shrink_seconds
+        )
+        if name == self.surface_names[0]:
+            return trial
+        possible = [case for case in cases if trial.limit(case.facts()) is None]
+        return replace(trial, cases=tuple(evenly(possible, profile.further)), sample=profile.further_sample)
 
     @property
     def name(self) -> str:

@@ -128,6 +128,14 @@ def test_the_recorded_case_of_a_deviation_is_always_tried(trial_of: Any) -> None
     assert trial_of(wrong, (), (entry,)).run(check()).verdict == "deviation"
 
 
+def test_a_known_death_is_shown_three_times_and_no_more(trial_of: Any) -> None:
+    deadly = trial_of("parameters['stride'] > 1 and __import__('os').abort()", (), (deviation("stride > 1", "crash"),))
+    tally = deadly.run(check())
+    assert tally.verdict == "deviation"
+    assert tally.counts["deviating"] == 3
+    assert tally.counts["held"] == sum(c.geometry.stride == 1 for c in POOL)
+
+
 CORRUPTS = (
     "global bad; bad = globals().get('bad') or parameters['stride'] > 1; "
     "bad and parameters['stride'] == 1 and exec('raise OSError')"
