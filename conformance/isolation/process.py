@@ -56,11 +56,11 @@ class Broken(Exception):  # noqa: N818 - the adapter is broken, not the suite
 
 @dataclass(frozen=True)
 class Limits:
-    """What one answer may cost: seconds for the first (imports included) and any later one, bytes of memory."""
+    """What one answer may cost: seconds for the first (imports included) and any later one, bytes of memory added."""
 
     start_seconds: float = 180.0
     call_seconds: float = 30.0
-    memory_bytes: int = 6 << 30
+    memory_bytes: int = 4 << 30
 
 
 def _package_folder() -> str:
@@ -107,11 +107,12 @@ class BackendProcess:
 
     def _receive(self, seconds: float) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
+        memory = self._memory()
         while True:
             try:
                 answer: dict[str, Any] = self._channel.receive(timeout=_POLL_SECONDS)
             except self._channel.TimeoutError:
-                self._check_memory()
+                self._check_growth(memory)
                 if time.monotonic() > deadline:
                     tail = self._tail()
                     self.close()
@@ -121,14 +122,19 @@ class BackendProcess:
             else:
                 return answer
 
-    def _check_memory(self) -> None:
+    def _memory(self) -> int:
+        """Bytes that the process holds; 0 where it has ended."""
         try:
-            used = psutil.Process(self._popen.pid).memory_info().rss
+            return int(psutil.Process(self._popen.pid).memory_info().rss)
         except psutil.NoSuchProcess:
-            return
-        if used > self.limits.memory_bytes:
+            return 0
+
+    def _check_growth(self, before: int) -> None:
+        """Raise Died where one call has taken more memory than it may; what the calls before it left is not its own."""
+        taken = self._memory() - before
+        if taken > self.limits.memory_bytes:
             self.close()
-            raise Died("crash", f"used {used >> 20} MiB of memory, the limit is {self.limits.memory_bytes >> 20}")
+            raise Died("crash", f"took {taken >> 20} MiB of memory, the limit is {self.limits.memory_bytes >> 20}")
 
     def _death(self) -> Died:
         """What the end of the process looks like from outside."""
