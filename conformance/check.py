@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Protocol
 
 from conv1d_cts.adapters.conditions import Condition, Fact
@@ -71,7 +72,10 @@ class LimitRecord:
 
 @dataclass
 class Trial:
-    """One surface of one backend under certification: what the engine needs besides the check."""
+    """One surface of one backend under certification: what the engine needs besides the check.
+
+    `limited` are cases inside its limits, for the checks to which `cases` has nothing to give.
+    """
 
     surface: Surface
     cases: tuple[Case, ...]
@@ -79,6 +83,7 @@ class Trial:
     limits: tuple[Limit, ...]
     deviations: tuple[Deviation, ...]
     limit_records: dict[Limit, LimitRecord] = field(default_factory=dict)
+    limited: tuple[Case, ...] = ()
     shrink_seconds: float = 20.0
 
     def facts(self, check: Check, example: Example) -> dict[str, Fact]:
@@ -102,6 +107,9 @@ class Trial:
             self._try(check, example, tally)
             if tally.kind:
                 break
+        if not tally.counts:  # nothing of what the surface can do: a few calls of what it declares that it can't
+            for example in islice(check.select(self.limited), check.minimum):
+                self._try(check, example, tally)
         if last:
             tally.judge_stale(self._entries(check), earlier)
         return tally

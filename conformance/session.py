@@ -111,7 +111,9 @@ class Session:
         if name == self.surface_names[0]:
             return trial
         possible = [case for case in cases if trial.limit(case.facts()) is None]
-        return replace(trial, cases=tuple(evenly(possible, profile.further)), sample=profile.further_sample)
+        limited = tuple(case for case in cases if trial.limit(case.facts()) is not None)
+        further = tuple(evenly(possible, profile.further))
+        return replace(trial, cases=further, sample=profile.further_sample, limited=limited)
 
     @property
     def name(self) -> str:
