@@ -15,7 +15,9 @@ jax.config.update("jax_enable_x64", True)  # without it float64 operands become 
 
 name, native = "jax", "jaxlib"
 versions = {"jax": jax.__version__, "jaxlib": jaxlib.__version__}
-dtypes = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128", "int8", "int16", "int32", "int64")
+dtypes = (
+    "float16", "bfloat16", "float32", "float64", "complex64", "complex128", "int8", "int16", "int32", "int64", "uint8",
+)  # fmt: skip
 _NAMES = {"valid": "VALID", "same": "SAME", "same_lower": "SAME_LOWER"}
 _MODES = {"zeros": "constant", "replicate": "edge", "circular": "wrap"}
 
