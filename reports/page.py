@@ -46,8 +46,8 @@ def _headline(certificates: Sequence[Certificate]) -> str:
         return "No certificate was found."
     if certified == len(certificates):
         return "Every backend here is certified." if certified > 1 else "This backend is certified."
-    noun = "backend is" if certified == 1 else "backends are"
-    return f"{certified or 'None'} of {len(certificates)} {noun} certified."
+    verb = "is" if certified == 1 else "are"
+    return f"{certified or 'None'} of {len(certificates)} backends {verb} certified."
 
 
 def _source(name: str) -> Markup:
