@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, Protocol
 
 from conv1d_cts.adapters.conditions import Condition, Fact
@@ -74,7 +73,8 @@ class LimitRecord:
 class Trial:
     """One surface of one backend under certification: what the engine needs besides the check.
 
-    `limited` are cases inside its limits, for the checks to which `cases` has nothing to give.
+    `cases` are those that the surface can do, as far as its limits say before a check has been chosen; `limited` are
+    cases inside limits, of which each check tries a few.
     """
 
     surface: Surface
@@ -107,9 +107,6 @@ class Trial:
             self._try(check, example, tally)
             if tally.kind:
                 break
-        if not tally.counts:  # nothing of what the surface can do: a few calls of what it declares that it can't
-            for example in islice(check.select(self.limited), check.minimum):
-                self._try(check, example, tally)
         if last:
             tally.judge_stale(self._entries(check), earlier)
         return tally
@@ -118,11 +115,14 @@ class Trial:
         return tuple(d for d in self.deviations if check.clause in d.clauses and self.surface.name in d.surfaces)
 
     def _examples(self, check: Check) -> list[Example]:
-        """What the check selects from the recorded case of each deviation and from the pool."""
+        """What the check selects from the deviations' recorded cases and the pool, and a few examples inside limits."""
         recorded = tuple(case_from(dict(d.case)) for d in self._entries(check) if d.case)
         first = list(check.select(recorded))
-        examples = [e for e in check.select((*recorded, *self.cases)) if e not in first]
-        return [*first, *(evenly(examples, self.sample) if check.sampled else examples)]
+        selected = [e for e in check.select((*recorded, *self.cases)) if e not in first]
+        possible = [e for e in selected if self.limit(self.facts(check, e)) is None]
+        limited = [e for e in (*selected, *check.select(self.limited)) if self.limit(self.facts(check, e)) is not None]
+        chosen = evenly(possible, self.sample) if check.sampled else possible
+        return [*first, *chosen, *evenly(limited, check.minimum)]
 
     def _try(self, check: Check, example: Example, tally: Tally) -> None:
         facts = self.facts(check, example)

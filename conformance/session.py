@@ -16,11 +16,13 @@ import conv1d_cts
 from conv1d_cts.adapters import known_deviations, registry
 from conv1d_cts.adapters.known_deviations import Deviation
 from conv1d_cts.conformance.backend import Backend, Surface
+from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, Limit, LimitRecord, Trial
 from conv1d_cts.conformance.isolation.process import Broken, Limits
 from conv1d_cts.conformance.ledger import Tally, overall, row
 from conv1d_cts.conformance.pool import PROFILES, evenly, pool
 from conv1d_cts.conformance.probing import float_dtypes, limits_of
+from conv1d_cts.conformance.relatives import nearest
 from conv1d_cts.spec.clauses import clauses
 
 SCHEMA = 1
@@ -104,16 +106,19 @@ class Session:
         except ValueError as error:
             raise Broken({"type": "ValueError", "message": f"limits: {error}", "where": ""}) from None
         profile = PROFILES[self.options.profile]
-        cases = pool(profile, self.options.seed, float_dtypes(surface, limits))
-        trial = Trial(
-            surface, cases, profile.sample, limits, self.deviations, shrink_seconds=self.options.shrink_seconds
-        )
-        if name == self.surface_names[0]:
-            return trial
-        possible = [case for case in cases if trial.limit(case.facts()) is None]
-        limited = tuple(case for case in cases if trial.limit(case.facts()) is not None)
-        further = tuple(evenly(possible, profile.further))
-        return replace(trial, cases=further, sample=profile.further_sample, limited=limited)
+        drawn = pool(profile, self.options.seed, float_dtypes(surface, limits))
+        trial = Trial(surface, (), profile.sample, limits, self.deviations, shrink_seconds=self.options.shrink_seconds)
+
+        def possible(case: Case) -> bool:
+            return trial.limit(case.facts()) is None
+
+        found = (nearest(case, possible) for case in drawn)
+        cases = tuple(dict.fromkeys(case for case in found if case is not None))
+        limited = tuple(case for case in drawn if not possible(case))
+        if name != self.surface_names[0]:
+            cases, sample = tuple(evenly(cases, profile.further)), profile.further_sample
+            return replace(trial, cases=cases, sample=sample, limited=limited)
+        return replace(trial, cases=cases, limited=limited)
 
     @property
     def name(self) -> str:

@@ -86,7 +86,7 @@ def test_a_limit_is_tried_and_holds_or_is_stale(trial_of: Any) -> None:
     limit = Limit(Condition("stride > 1"), "no strides")
     refusing = trial_of("exec('raise ValueError(1)') if parameters['stride'] > 1 else None", (limit,))
     assert refusing.run(check()).verdict == "pass"
-    assert refusing.limit_records[limit].refused > 3
+    assert refusing.limit_records[limit].refused == check().minimum
     assert refusing.limit_records[limit].worked is None
     working = trial_of("pass", (limit,))
     working.run(check())

@@ -1,0 +1,59 @@
+"""The nearest relative of a case: legal, possible, no further away than it must be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.pool import FLOATS, PROFILES, pool
+from conv1d_cts.conformance.recipes import lattice_fits
+from conv1d_cts.conformance.relatives import nearest, relatives
+from conv1d_cts.spec.geometry import Geometry
+
+POOL = pool(PROFILES["quick"], 0, FLOATS)
+CASE = Case(Geometry(2, 4, 6, 9, 3, 2, 2, 2, (3, 1)), "float16", True, "circular")
+
+
+def test_a_possible_case_is_its_own_relative() -> None:
+    assert nearest(CASE, lambda case: True) is CASE
+
+
+def test_where_nothing_is_possible_there_is_none() -> None:
+    assert nearest(CASE, lambda case: False) is None
+
+
+@pytest.mark.parametrize(
+    ("possible", "want"),
+    [
+        (lambda c: c.padding_mode == "zeros", replace(CASE, padding_mode="zeros")),
+        (lambda c: c.geometry.pads[0] == c.geometry.pads[1] > 0, CASE.with_geometry(padding=(3, 3))),
+        (lambda c: c.geometry.pads == (0, 0), CASE.with_geometry(padding=(0, 0), length=13)),
+        (lambda c: c.geometry.stride == 1, CASE.with_geometry(stride=1)),
+        (lambda c: c.geometry.dilation == 1, CASE.with_geometry(dilation=1)),
+        (lambda c: c.geometry.groups == 1, CASE.with_geometry(groups=1, c_in=2, c_out=3)),
+        (lambda c: c.dtype == "float32", replace(CASE, dtype="float32")),
+        (lambda c: not c.bias, replace(CASE, bias=False)),
+    ],
+)
+def test_one_lack_costs_one_change(possible: object, want: Case) -> None:
+    assert nearest(CASE, possible) == want  # type: ignore[arg-type]  # a parametrized function
+
+
+def test_a_pool_keeps_its_size_and_variety_on_a_surface_that_pads_alike() -> None:
+    """A surface that knows no names and no modes, and pads both sides alike: most of the pool is outside its reach."""
+
+    def possible(case: Case) -> bool:
+        g = case.geometry
+        return case.padding_mode == "zeros" and not isinstance(g.padding, str) and g.padding[0] == g.padding[1]
+
+    able = sum(map(possible, POOL))
+    found = {nearest(case, possible) for case in POOL}
+    assert None not in found
+    assert able < 0.4 * len(POOL) < 0.9 * len(POOL) < len(found)
+
+
+def test_relatives_hold_a_lattice() -> None:
+    for case in POOL[::7]:
+        assert all(lattice_fits(r.geometry, r.dtype) for r in list(relatives(case))[1:])
