@@ -142,12 +142,15 @@ class Backend:
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         try:
-            return self.process.ask(request)
+            reply = self.process.ask(request)
         except Died:
             self.replace_process()
             # The next one loads its framework while this death is being looked at.
             self._process, self._spare = self._spare or self._start(), self._start()
             raise
+        if self.process.outgrown:
+            self.replace_process()
+        return reply
 
     def answer(self, surface: str, call: Call) -> Answer:
         """The answer to one call. Raises Refused, Died."""

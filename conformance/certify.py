@@ -87,7 +87,7 @@ class _Observer:
     session: Session
     display: Display
     problems: list[str] = field(default_factory=list)
-    _chapter: str = ""
+    _chapters: set[str] = field(default_factory=set)
 
     def pytest_configure(self, config: pytest.Config) -> None:
         config.stash[plugin.SESSION] = self.session
@@ -96,13 +96,15 @@ class _Observer:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         self.display.start(len(items))
 
-    def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        clause = clauses().get(plugin.clause_of(item))
-        if clause is not None and clause.chapter != self._chapter:
-            self._chapter = clause.chapter
-            self.display.chapter(clause.chapter)
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        self.display.start(len(ids))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        clause = clauses().get(str(dict(report.user_properties).get(plugin.CLAUSE)))
+        if clause is not None and clause.chapter not in self._chapters:
+            self._chapters.add(clause.chapter)
+            self.display.chapter(clause.chapter)
         if report.when == "call":
             self.display.advance()
         elif report.failed:
@@ -144,11 +146,25 @@ def _away_from_the_user() -> Iterator[Path]:
                     os.environ[name] = value
 
 
+def _for_workers(options: Options) -> list[str]:
+    """The arguments with which each worker starts a session like this one."""
+    own = {
+        "--backend": options.backend, "--device": options.device, "--profile": options.profile,
+        "--cts-seed": str(options.seed), "--python": options.python, "--deviations": options.deviations,
+    }  # fmt: skip
+    given = [f"{name}={value}" for name, value in own.items() if value]
+    return [
+        *given, *(f"--surface={name}" for name in options.surfaces),
+        "-p", "xdist.plugin", "--numprocesses", str(options.jobs), "--dist=loadgroup",
+    ]  # fmt: skip
+
+
 def _run_checks(session: Session, display: Display) -> list[str]:
     """Carry out every check; what went wrong in the suite, one line each."""
     observer = _Observer(session, display)
     folder = Path(plugin.__file__).parent
-    pytest.main([*_ARGUMENTS, "--rootdir", str(folder), str(folder)], plugins=[observer])
+    workers = _for_workers(session.options) if session.options.jobs > 1 else []
+    pytest.main([*_ARGUMENTS, *workers, "--rootdir", str(folder), str(folder)], plugins=[observer])
     return observer.problems
 
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from conv1d_cts.adapters.conditions import Condition, Fact
+from conv1d_cts.adapters.conditions import Fact
 from conv1d_cts.adapters.known_deviations import Deviation
 from conv1d_cts.conformance.backend import Refused, Surface, Violation
 from conv1d_cts.conformance.cases import Case, case_from
 from conv1d_cts.conformance.isolation.process import Died
-from conv1d_cts.conformance.ledger import Tally
+from conv1d_cts.conformance.ledger import Limit, LimitRecord, Tally
 from conv1d_cts.conformance.pool import evenly
 from conv1d_cts.conformance.strategies import shrink
 
@@ -52,23 +52,6 @@ class Check:
     minimum: int = 3
 
 
-@dataclass(frozen=True)
-class Limit:
-    """What a backend declares, or was found, not to do."""
-
-    when: Condition
-    reason: str
-    found: bool = False
-
-
-@dataclass
-class LimitRecord:
-    """How often a limit was met, and a call inside it that was not refused."""
-
-    refused: int = 0
-    worked: dict[str, Any] | None = None
-
-
 @dataclass
 class Trial:
     """One surface of one backend under certification: what the engine needs besides the check.
@@ -82,7 +65,6 @@ class Trial:
     sample: int
     limits: tuple[Limit, ...]
     deviations: tuple[Deviation, ...]
-    limit_records: dict[Limit, LimitRecord] = field(default_factory=dict)
     limited: tuple[Case, ...] = ()
     shrink_seconds: float = 20.0
 
@@ -129,7 +111,7 @@ class Trial:
         limit = self.limit(facts)
         if limit is not None:
             if not check.must_refuse:  # what must be refused anyway says nothing about a limit
-                self._try_limit(check, example, limit)
+                self._try_limit(check, example, tally.limits.setdefault(limit, LimitRecord()))
             tally.counts["unsupported"] += 1
             return
         if any(tally.shown(d) >= _DEATHS_SHOWN and d.when.holds(facts) for d in self._entries(check)):
@@ -152,9 +134,8 @@ class Trial:
             if finding:
                 tally.findings[finding] += 1
 
-    def _try_limit(self, check: Check, example: Example, limit: Limit) -> None:
+    def _try_limit(self, check: Check, example: Example, record: LimitRecord) -> None:
         """A call inside a limit must be refused; whatever else it does is remembered against the limit (CONF-2)."""
-        record = self.limit_records.setdefault(limit, LimitRecord())
         try:
             check.body(self.surface, example)
         except Refused:

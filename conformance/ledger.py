@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from conv1d_cts.adapters.conditions import Condition
 from conv1d_cts.adapters.known_deviations import Deviation
 from conv1d_cts.spec.clauses import clauses
 
@@ -15,6 +16,28 @@ VERDICTS = (
     "error", "crash", "hang", "exit", "fail", "deviation", "vacuous", "refused", "unsupported", "not run", "pass",
 )  # fmt: skip
 FAILURES = ("crash", "hang", "exit", "fail")
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What a backend declares, or was found, not to do."""
+
+    when: Condition
+    reason: str
+    found: bool = False
+
+
+@dataclass
+class LimitRecord:
+    """How often a limit was met, and a call inside it that was not refused."""
+
+    refused: int = 0
+    worked: dict[str, Any] | None = None
+
+    def add(self, other: LimitRecord) -> None:
+        """Count in what another check met."""
+        self.refused += other.refused
+        self.worked = self.worked or other.worked
 
 
 @dataclass
@@ -28,6 +51,7 @@ class Tally:
     findings: Counter[str] = field(default_factory=Counter)
     deviating: dict[Deviation, dict[str, Any]] = field(default_factory=dict)
     met: Counter[Deviation] = field(default_factory=Counter)
+    limits: dict[Limit, LimitRecord] = field(default_factory=dict)
     kind: str = ""
     failure: dict[str, Any] = field(default_factory=dict)
 

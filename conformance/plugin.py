@@ -1,11 +1,14 @@
 """The pytest plugin: `pytest --pyargs conv1d_cts.conformance -p conv1d_cts.conformance.plugin --backend torch`.
 
 Each test is one check on one surface. Whatever the checks find goes to the ledger; a certificate is written where
-`--certificate` names a folder.
+`--certificate` names a folder. With `-n` and `--dist=loadgroup` of pytest-xdist each worker drives a backend of its own
+and sends what it finds to the controller, which alone keeps the ledger; the checks of a clause on a surface stay
+together.
 """
 
 from __future__ import annotations
 
+import pickle
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +24,8 @@ from conv1d_cts.conformance.session import Options, Session, UnknownOptionError
 from conv1d_cts.spec.clauses import clauses
 
 SESSION = pytest.StashKey[Session]()
+CLAUSE = "clause"  # the property of a test that names its clause, in JUnit files as well
+_TALLY = "tally"  # the property that carries a tally from a worker to the controller
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,10 +65,41 @@ def pytest_collection(session: pytest.Session) -> None:
         raise pytest.UsageError(str(problem)) from None
 
 
+def _is_worker(config: pytest.Config) -> bool:
+    """Whether this is one of pytest-xdist's workers."""
+    return hasattr(config, "workerinput")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the process that keeps the ledger hear what others find."""
+    if not _is_worker(config):
+        config.pluginmanager.register(_Gatherer(config))
+
+
+class _Gatherer:
+    """Takes the tallies out of the reports that workers send."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        tallies = [value for name, value in report.user_properties if name == _TALLY and isinstance(value, bytes)]
+        report.user_properties = [(name, value) for name, value in report.user_properties if name != _TALLY]
+        if report.when == "call":
+            for tally in tallies:
+                self._config.stash[SESSION].gather(pickle.loads(tally))
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Go through the clauses in the order of the spec; a clause's surfaces one after another."""
+    """Go through the clauses in the order of the spec; a clause's surfaces one after another, each in one worker."""
     order = {clause: position for position, clause in enumerate(clauses())}
     items.sort(key=lambda item: order.get(clause_of(item), -1))
+    for item in items:
+        if clause_of(item):
+            item.user_properties.append((CLAUSE, clause_of(item)))
+            item.add_marker(pytest.mark.xdist_group(" ".join(_place(item))))
 
 
 def clause_of(item: pytest.Item) -> str:
@@ -88,6 +124,8 @@ def conduct(request: pytest.FixtureRequest) -> Callable[[Check], None]:
 
     def carry_out(check: Check) -> None:
         tally = session.run(check, request.param, _is_last(request.node))
+        if _is_worker(request.config):
+            request.node.user_properties.append((_TALLY, pickle.dumps(tally)))
         if tally.kind:
             pytest.fail(_sentence(check.clause, tally.surface, tally.kind, tally.failure), pytrace=False)
         if tally.verdict == "deviation":
@@ -122,6 +160,6 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if own is None:
         return
     folder = session.config.getoption("--certificate")
-    if folder:
+    if folder and not _is_worker(session.config):
         own.finish(Path(folder), interrupted=exitstatus == pytest.ExitCode.INTERRUPTED)
     own.close()

@@ -9,8 +9,8 @@ from typing import Any
 from conv1d_cts.adapters.conditions import Condition
 from conv1d_cts.conformance.backend import Refused, Surface, call_of
 from conv1d_cts.conformance.cases import Case
-from conv1d_cts.conformance.check import Limit
 from conv1d_cts.conformance.isolation.process import Died
+from conv1d_cts.conformance.ledger import Limit
 from conv1d_cts.conformance.pool import FLOATS
 from conv1d_cts.conformance.recipes import SIGNIFICAND_BITS, operands
 from conv1d_cts.spec.geometry import Geometry

@@ -17,9 +17,9 @@ from conv1d_cts.adapters import known_deviations, registry
 from conv1d_cts.adapters.known_deviations import Deviation
 from conv1d_cts.conformance.backend import Backend, Surface
 from conv1d_cts.conformance.cases import Case
-from conv1d_cts.conformance.check import Check, Limit, LimitRecord, Trial
+from conv1d_cts.conformance.check import Check, Trial
 from conv1d_cts.conformance.isolation.process import Broken, Limits
-from conv1d_cts.conformance.ledger import Tally, overall, row
+from conv1d_cts.conformance.ledger import Limit, LimitRecord, Tally, overall, row
 from conv1d_cts.conformance.pool import PROFILES, evenly, pool
 from conv1d_cts.conformance.probing import float_dtypes, limits_of
 from conv1d_cts.conformance.relatives import nearest
@@ -44,6 +44,7 @@ class Options:
     seed: int = 0
     python: str = ""
     deviations: str = ""
+    jobs: int = 1
     call_seconds: float = 30.0
     shrink_seconds: float = 20.0
 
@@ -140,6 +141,10 @@ class Session:
         earlier.append(tally)
         return tally
 
+    def gather(self, tally: Tally) -> None:
+        """Keep what came of a check that was carried out in another process."""
+        self.tallies.setdefault((tally.clause, tally.surface), []).append(tally)
+
     def rows(self) -> list[dict[str, Any]]:
         """A row for every clause on every surface, those not carried out included."""
         rows = []
@@ -153,9 +158,7 @@ class Session:
 
     def _stale_limits(self, surface: str) -> list[Tally]:
         """A failure of CONF-2 for each limit inside which some call was not refused."""
-        worked = {
-            limit: record.worked for limit, record in self._trials[surface].limit_records.items() if record.worked
-        }
+        worked = {limit: record.worked for limit, record in self._records(surface).items() if record.worked}
         return [
             Tally(
                 LIMITS_CLAUSE, surface, 0, kind="fail",
@@ -164,12 +167,21 @@ class Session:
             for limit, call in worked.items()
         ]  # fmt: skip
 
+    def _records(self, surface: str) -> dict[Limit, LimitRecord]:
+        """What came of each limit of a surface in all checks, in the order of the spec."""
+        records = {limit: LimitRecord() for limit in self._trials[surface].limits}
+        for clause in clauses():
+            for tally in self.tallies.get((clause, surface), ()):
+                for limit, record in tally.limits.items():
+                    records[limit].add(record)
+        return records
+
     def limits(self) -> list[dict[str, Any]]:
         """Every limit of every surface with what came of trying it."""
         return [
-            _limit_entry(name, limit, trial.limit_records.get(limit, LimitRecord()))
-            for name, trial in self._trials.items()
-            for limit in trial.limits
+            _limit_entry(name, limit, record)
+            for name in self.surface_names
+            for limit, record in self._records(name).items()
         ]
 
     def certificate(self, interrupted: bool) -> dict[str, Any]:

@@ -53,8 +53,8 @@ def hostile_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole_run(hostile_folder: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTEST_ADDOPTS": "--no-such-option", "PYTEST_PLUGINS": "no_such_plugin"}
     return subprocess.run(
-        [*COMMAND, "numpy", "--profile", "quick"], cwd=hostile_folder, env=environment, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, check=False,
+        [*COMMAND, "numpy", "--profile", "quick", "--jobs", "1"], cwd=hostile_folder, env=environment,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
 
@@ -84,11 +84,29 @@ def test_without_a_terminal_each_chapter_is_a_line_in_the_order_of_the_spec(
     assert "\x1b" not in whole_run.stderr + whole_run.stdout
 
 
+def test_the_certificate_does_not_depend_on_the_number_of_workers(
+    whole_run: subprocess.CompletedProcess[str], hostile_folder: Path, tmp_path: Path
+) -> None:
+    several = subprocess.run(
+        [*COMMAND, "numpy", "--profile", "quick", "--jobs", "3"], cwd=tmp_path, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert several.returncode == 0, several.stderr
+    one, three = (
+        {**reports.load(folder / "reports" / "out" / "numpy-cpu.json"), "run": None}
+        for folder in (hostile_folder, tmp_path)
+    )
+    assert one == three
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no process groups that receive SIGINT")
+@pytest.mark.parametrize("jobs", ["1", "2"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_leaves_a_partial_certificate_and_no_process(tmp_path: Path, number: signal.Signals) -> None:
+def test_an_interruption_leaves_a_partial_certificate_and_no_process(
+    tmp_path: Path, number: signal.Signals, jobs: str
+) -> None:
     process = subprocess.Popen(
-        [*COMMAND, "numpy", "jax", "--profile", "quick"], cwd=tmp_path, stdin=subprocess.DEVNULL,
+        [*COMMAND, "numpy", "jax", "--profile", "quick", "--jobs", jobs], cwd=tmp_path, stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     assert process.stderr is not None

@@ -13,9 +13,9 @@ from conv1d_cts.adapters.known_deviations import Deviation
 from conv1d_cts.adapters.registry import AdapterSource
 from conv1d_cts.conformance.backend import Backend, Surface
 from conv1d_cts.conformance.cases import Case
-from conv1d_cts.conformance.check import Check, Limit, Trial
+from conv1d_cts.conformance.check import Check, Trial
 from conv1d_cts.conformance.isolation.process import Limits
-from conv1d_cts.conformance.ledger import Tally, overall, row
+from conv1d_cts.conformance.ledger import Limit, LimitRecord, Tally, overall, row
 from conv1d_cts.conformance.pool import FLOATS, PROFILES, pool
 from conv1d_cts.conformance.values import forward_is_exact
 from tests.adapter_files import adapter_file
@@ -85,12 +85,12 @@ def test_a_refusal_of_a_legal_call_fails_unless_the_clause_allows_it(trial_of: A
 def test_a_limit_is_tried_and_holds_or_is_stale(trial_of: Any) -> None:
     limit = Limit(Condition("stride > 1"), "no strides")
     refusing = trial_of("exec('raise ValueError(1)') if parameters['stride'] > 1 else None", (limit,))
-    assert refusing.run(check()).verdict == "pass"
-    assert refusing.limit_records[limit].refused == check().minimum
-    assert refusing.limit_records[limit].worked is None
-    working = trial_of("pass", (limit,))
-    working.run(check())
-    assert working.limit_records[limit].worked["message"] == "worked"
+    held = refusing.run(check())
+    assert held.verdict == "pass"
+    assert held.limits[limit] == LimitRecord(refused=check().minimum)
+    worked = trial_of("pass", (limit,)).run(check()).limits[limit].worked
+    assert worked is not None
+    assert worked["message"] == "worked"
 
 
 def test_nothing_but_limits_is_unsupported_and_too_few_examples_are_vacuous(trial_of: Any) -> None:

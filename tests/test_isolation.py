@@ -78,6 +78,19 @@ def test_memory_past_the_limit_is_a_crash(tmp_path: Path) -> None:
         surface.backend.close()
 
 
+def test_a_process_that_keeps_too_much_is_replaced_between_calls(tmp_path: Path) -> None:
+    path = adapter_file(tmp_path, "globals().setdefault('kept', []).append(np.ones(2**24))")
+    surface = surface_of(path, Limits(call_seconds=30, kept_bytes=300 << 20))
+    try:
+        seen = []
+        for _ in range(4):  # 128 MiB each: the third call takes the process past its limit
+            seen.append(surface.backend.process)
+            surface.answer(CALL)
+        assert seen[0] is seen[1] is seen[2] is not seen[3]
+    finally:
+        surface.backend.close()
+
+
 @pytest.mark.parametrize(
     "statement",
     [

@@ -56,11 +56,15 @@ class Broken(Exception):  # noqa: N818 - the adapter is broken, not the suite
 
 @dataclass(frozen=True)
 class Limits:
-    """What one answer may cost: seconds for the first (imports included) and any later one, bytes of memory added."""
+    """What one answer may cost: seconds for the first (imports included) and any later one, bytes of memory added.
+
+    A process that keeps more than `kept_bytes` (compiled programs, caches) is replaced between two calls.
+    """
 
     start_seconds: float = 180.0
     call_seconds: float = 30.0
     memory_bytes: int = 4 << 30
+    kept_bytes: int = 3 << 29
 
 
 def _package_folder() -> str:
@@ -85,6 +89,7 @@ class BackendProcess:
         self._channel = self._gateway.remote_exec(_BOOTSTRAP)
         self._channel.send((self._folder, source.module, source.path, device, str(self._log)))
         self._description: dict[str, Any] | None = None
+        self._loaded_bytes = 0
         self.suspects: list[Any] = []  # known causes of corrupted memory that this process has met, kept by the engine
 
     def describe(self) -> dict[str, Any]:
@@ -93,8 +98,13 @@ class BackendProcess:
             reply = self._receive(self.limits.start_seconds)
             if "broken" in reply:
                 raise Broken(reply["broken"])
-            self._description = reply
+            self._description, self._loaded_bytes = reply, self._memory()
         return self._description
+
+    @property
+    def outgrown(self) -> bool:
+        """Whether the process keeps more memory than it may, beyond what it held when the adapter was loaded."""
+        return self._memory() - self._loaded_bytes > self.limits.kept_bytes
 
     def ask(self, request: dict[str, Any], seconds: float | None = None) -> dict[str, Any]:
         """The answer to one request. Raises Died."""

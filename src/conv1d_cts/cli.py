@@ -5,6 +5,7 @@ A user's mistake is one line and exit code 2, never a traceback.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -61,6 +62,9 @@ def list_backends() -> None:
 @click.option("--surface", "surfaces", multiple=True, help="Only this surface; may be repeated.  [default: all]")
 @click.option("--profile", type=click.Choice(list(PROFILES)), default="standard", show_default=True, help="How far.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of every case.")
+@click.option(
+    "--jobs", type=click.IntRange(1, 64), help="Backends that work at once.  [default: one a core, at most 4]"
+)
 @click.option("--python", default=sys.executable, help="Interpreter that has the framework.  [default: this one]")
 @click.option("--deviations", type=_FILE, help="Known deviations of the one backend.  [default: the recorded ones]")
 @click.option("--out", type=_FOLDER, default=Path("reports/out"), show_default=True, help="Folder of the certificates.")
@@ -70,6 +74,7 @@ def certify_backends(
     surfaces: tuple[str, ...],
     profile: str,
     seed: int,
+    jobs: int | None,
     python: str,
     deviations: Path | None,
     out: Path,
@@ -86,12 +91,17 @@ def certify_backends(
     _make_folder(out)
     outcomes: list[Outcome] = []
     for backend in backends:
-        options = Options(backend, device, surfaces, profile, seed, interpreter, str(deviations or ""))
+        options = Options(backend, device, surfaces, profile, seed, interpreter, str(deviations or ""), jobs or _jobs())
         outcomes.append(_certify_one(options, out, [outcome.path for outcome in outcomes if outcome.path]))
         if outcomes[-1].interrupted:
             break
     _show_table(outcomes)
     sys.exit(max(outcome.code for outcome in outcomes))
+
+
+def _jobs() -> int:
+    """One a core, but no more than the memory of a usual machine holds of a large framework."""
+    return min(4, os.cpu_count() or 1)
 
 
 def _check_backends(backends: Sequence[str]) -> None:
