@@ -190,6 +190,7 @@ def serve(channel: Any, module: str, path: str, device: str, log: str) -> None:
     """Load the adapter, say what it is, and answer requests until the channel closes."""
     _keep_no_orphan()
     _capture_output(log)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads leave the cores to the suite and other workers
     try:
         adapter = registry.load(module, path)
         description = describe(adapter)
