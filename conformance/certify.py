@@ -155,7 +155,7 @@ def _for_workers(options: Options) -> list[str]:
     given = [f"{name}={value}" for name, value in own.items() if value]
     return [
         *given, *(f"--surface={name}" for name in options.surfaces),
-        "-p", "xdist.plugin", "--numprocesses", str(options.jobs), "--dist=loadgroup",
+        "-p", "xdist.plugin", "--numprocesses", str(options.jobs),
     ]  # fmt: skip
 
 

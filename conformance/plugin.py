@@ -1,9 +1,8 @@
 """The pytest plugin: `pytest --pyargs conv1d_cts.conformance -p conv1d_cts.conformance.plugin --backend torch`.
 
 Each test is one check on one surface. Whatever the checks find goes to the ledger; a certificate is written where
-`--certificate` names a folder. With `-n` and `--dist=loadgroup` of pytest-xdist each worker drives a backend of its own
-and sends what it finds to the controller, which alone keeps the ledger; the checks of a clause on a surface stay
-together.
+`--certificate` names a folder. With `-n` of pytest-xdist each worker drives a backend of its own and sends what it
+finds to the controller, which alone keeps the ledger.
 """
 
 from __future__ import annotations
@@ -91,15 +90,21 @@ class _Gatherer:
                 self._config.stash[SESSION].gather(pickle.loads(tally))
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep the checks of a clause on a surface in one worker."""
+    from conv1d_cts.conformance.scheduling import ByClause  # here, for xdist is loaded only where several work
+
+    return ByClause(config, log) if config.getoption("--backend") else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Go through the clauses in the order of the spec; a clause's surfaces one after another, each in one worker."""
+    """Go through the clauses in the order of the spec; a clause's surfaces one after another."""
     order = {clause: position for position, clause in enumerate(clauses())}
     items.sort(key=lambda item: order.get(clause_of(item), -1))
     for item in items:
         if clause_of(item):
             item.user_properties.append((CLAUSE, clause_of(item)))
-            item.add_marker(pytest.mark.xdist_group(" ".join(_place(item))))
 
 
 def clause_of(item: pytest.Item) -> str:

@@ -18,8 +18,8 @@ from statistics import median
 
 import click
 
+from conv1d_cts.conformance.catalog import checks
 from conv1d_cts.conformance.isolation.process import Broken, Died
-from conv1d_cts.conformance.listing import checks
 from conv1d_cts.conformance.session import Options, Session
 from conv1d_cts.spec.clauses import clauses
 from tests.mutants.bank import MUTANTS

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 
-from conv1d_cts.conformance.listing import checks
+from conv1d_cts.conformance.catalog import checks
+from conv1d_cts.conformance.scheduling import ByClause
 from conv1d_cts.spec.clauses import clauses
 
 CHECKS = checks()
+
+
+def test_a_clause_on_a_surface_is_one_unit_of_work() -> None:
+    units: dict[str, set[str]] = {}
+    for name, check in CHECKS:
+        module, _, test = name.rpartition(".")
+        scope = ByClause._split_scope(None, f"{module.rpartition('.')[2]}.py::{test}[conv2d]")
+        units.setdefault(check.clause, set()).add(scope)
+    assert units == {clause: {f"{clause} conv2d"} for clause in units}
 
 
 def test_every_clause_has_a_check() -> None:

@@ -12,8 +12,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from conv1d_cts.conformance.catalog import checks
 from conv1d_cts.conformance.isolation.wire import dtype_of
-from conv1d_cts.conformance.listing import checks
 from conv1d_cts.conformance.session import Options, Session
 from conv1d_cts.reference import conv1d, conv1d_vjp
 from tests.emulators.arithmetic import Arithmetic

@@ -19,7 +19,7 @@ from rich.console import Console
 import conv1d_cts
 from conv1d_cts import reports
 from conv1d_cts.adapters import registry
-from conv1d_cts.conformance import listing
+from conv1d_cts.conformance import catalog, listing
 from conv1d_cts.conformance.certify import SUITE, Outcome, certify
 from conv1d_cts.conformance.pool import PROFILES
 from conv1d_cts.conformance.progress import display
@@ -218,7 +218,7 @@ def _clause(name: str) -> str:
     if found is None:
         near = get_close_matches(name.upper(), clauses(), n=3, cutoff=0.3)
         raise Mistake(f"no clause {name!r}; nearest: {', '.join(near) or 'SHAPE-2, for example'}")
-    checks = listing.checks_of(found.id) or ["none"]
+    checks = catalog.checks_of(found.id) or ["none"]
     return "\n".join([f"{found.id} ({found.level}) {found.title}", "", found.text, "", "checks:", *checks])
 
 
