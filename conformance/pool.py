@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import product
+from itertools import chain, islice, product, zip_longest
 from typing import Any, TypeVar
 
 from allpairspy import AllPairs
@@ -33,7 +33,7 @@ class Profile:
 
     Covering arrays drawn, small ladders, powers of two and cases from Hypothesis make the pool. `sample` is the number
     of its cases given to checks that need other geometries than the pool's, or several for each case. Each surface but
-    the first gets `further` cases of the pool, and `further_sample` of them for those checks.
+    the first gets `further` cases of the pool, every kind of padding alike, and `further_sample` for those checks.
     """
 
     name: str
@@ -54,7 +54,18 @@ PROFILES = {
 
 # Classes of each parameter of a case. A range stands for its integers, both ends included.
 _CLASSES: dict[str, tuple[Any, ...]] = {
-    "padding": ("none", "alike", "lo only", "hi only", "lo < hi", "lo > hi", "wide", *PADDING_NAMES),
+    "padding": (
+        "none",
+        "alike",
+        "lo only",
+        "hi only",
+        "lo < hi",
+        "lo > hi",
+        "wide",
+        "wide lo",
+        "wide hi",
+        *PADDING_NAMES,
+    ),
     "padding_mode": PADDING_MODES,
     "coincidence": ("none", "l_out == c_out", "c_in == length", "c_out == c_in", "n == c_out", "square"),
     "kernel": ((1, 1), (2, 2), (3, 3), (4, 5), (6, 9)),
@@ -76,8 +87,9 @@ def _integer(rng: random.Random, wanted: Any) -> int:
 
 
 def _explicit(rng: random.Random, kind: str, span: int) -> tuple[int, int]:
-    """(lo, hi) of the kind asked for."""
+    """(lo, hi) of the kind asked for; wide is a side as long as the window, or longer."""
     small, large = sorted(rng.sample(range(1, max(span, 2) + 2), 2))
+    wide, narrow = span + rng.randint(0, 2), rng.randint(0, max(span - 2, 0))
     return {
         "none": (0, 0),
         "alike": (small, small),
@@ -85,7 +97,9 @@ def _explicit(rng: random.Random, kind: str, span: int) -> tuple[int, int]:
         "hi only": (0, small),
         "lo < hi": (small, large),
         "lo > hi": (large, small),
-        "wide": (span + rng.randint(0, 2), span + rng.randint(0, 2)),
+        "wide": (wide, span + rng.randint(0, 2)),
+        "wide lo": (wide, narrow),
+        "wide hi": (narrow, wide),
     }[kind]
 
 
@@ -273,3 +287,14 @@ def evenly(items: Sequence[T], count: int) -> Sequence[T]:
     if len(items) <= count:
         return items
     return [items[i * len(items) // count] for i in range(count)]
+
+
+def every_padding(cases: Sequence[Case], count: int) -> Sequence[Case]:
+    """At most `count` of the cases, in their order: each mode and each name of padding in turn, as far as they go."""
+    kinds: dict[tuple[str, str], list[Case]] = {}
+    for case in sorted(cases, key=lambda case: case.seed):  # seeds are random, and so is this order
+        padding = case.geometry.padding
+        kinds.setdefault((case.padding_mode, padding if isinstance(padding, str) else "explicit"), []).append(case)
+    in_turn = chain.from_iterable(zip_longest(*kinds.values()))
+    chosen = set(islice(filter(None, in_turn), count))
+    return [case for case in cases if case in chosen]

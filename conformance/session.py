@@ -20,7 +20,7 @@ from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, Trial
 from conv1d_cts.conformance.isolation.process import Broken, Limits
 from conv1d_cts.conformance.ledger import Limit, LimitRecord, Tally, overall, row
-from conv1d_cts.conformance.pool import PROFILES, evenly, pool
+from conv1d_cts.conformance.pool import PROFILES, every_padding, pool
 from conv1d_cts.conformance.probing import float_dtypes, limits_of
 from conv1d_cts.conformance.relatives import nearest
 from conv1d_cts.spec.clauses import clauses
@@ -117,7 +117,7 @@ class Session:
         cases = tuple(dict.fromkeys(case for case in found if case is not None))
         limited = tuple(case for case in drawn if not possible(case))
         if name != self.surface_names[0]:
-            cases, sample = tuple(evenly(cases, profile.further)), profile.further_sample
+            cases, sample = tuple(every_padding(cases, profile.further)), profile.further_sample
             return replace(trial, cases=cases, sample=sample, limited=limited)
         return replace(trial, cases=cases, limited=limited)
 

@@ -14,7 +14,7 @@ from conv1d_cts.conformance import oracle
 from conv1d_cts.conformance.cases import Case, case_from
 from conv1d_cts.conformance.isolation.arrange import LAYOUTS, arrange
 from conv1d_cts.conformance.isolation.wire import decode, dtype_of, encode
-from conv1d_cts.conformance.pool import FLOATS, PROFILES, pool
+from conv1d_cts.conformance.pool import FLOATS, PROFILES, every_padding, pool
 from conv1d_cts.conformance.recipes import SIGNIFICAND_BITS, lattice_fits, operands
 from conv1d_cts.conformance.strategies import cases, shrink
 from conv1d_cts.spec.geometry import Geometry
@@ -164,3 +164,14 @@ def test_classes_of_parameters_meet_in_pairs() -> None:
     for one, other in combinations(range(3), 2):
         values = [(c.geometry.stride > 1, c.geometry.dilation > 1, c.bias) for c in POOL]
         assert len({(v[one], v[other]) for v in values}) == len(classes[one]) * len(classes[other])
+
+
+def test_a_part_of_the_pool_has_as_many_of_every_mode_and_name_as_there_are() -> None:
+    part = every_padding(POOL, 120)
+    assert len(part) == len(set(part)) == 120
+    assert list(part) == [case for case in POOL if case in set(part)]
+    for mode in PADDING_MODES:
+        assert sum(case.padding_mode == mode for case in part) >= 10
+    for name in PADDING_NAMES:
+        assert sum(case.geometry.padding == name for case in part) >= 5
+    assert set(every_padding(POOL[:7], 120)) == set(POOL[:7])
