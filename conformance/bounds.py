@@ -1,63 +1,75 @@
-"""The proven bounds of chapter ACC for a case: what separates rounding from a fault."""
+"""What is right for a case with the proven bound beside it (chapter ACC): what separates rounding from a fault."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from conv1d_cts import reference
+from conv1d_cts.conformance import oracle
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.isolation.wire import dtype_of
-from conv1d_cts.conformance.oracle import raised
 from conv1d_cts.conformance.recipes import Operands
+from conv1d_cts.reference.bounds import Forms, Reading, Units, error_bounds
 
 Array = np.ndarray[Any, Any]
+Judged = tuple[Array, Array]  # the value, as near to exact as the oracle comes, and the bound on an honest error
+Answers = Callable[[Case, Operands, Forms], dict[str, Array]]
 
 UNIT_ROUNDOFF = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float32": 2.0**-24, "float64": 2.0**-53}
 
 
-def _units(dtype: str, accumulate: float) -> dict[str, Any]:
-    return {"unit_roundoff_accumulate": accumulate, "unit_roundoff_result": UNIT_ROUNDOFF[dtype]}
+def forward(case: Case, given: Operands, accumulate: float) -> Judged:
+    """Y, for sums accumulated with that unit roundoff (ACC-1)."""
+    return _judged(lambda c, o, forms: {"y": oracle.forward(c, o, forms)}, case, given, accumulate)["y"]
 
 
-def forward(case: Case, given: Operands, accumulate: float) -> Array:
-    """The absolute bound on the error of each element of y, for sums accumulated with that unit roundoff (ACC-1)."""
-    units = _units(case.dtype, accumulate)
-    bound: Array = reference.conv1d_bound(raised(given.x), raised(given.w), raised(given.b), **case.attributes, **units)
-    return bound
+def gradients(case: Case, given: Operands, accumulate: float) -> dict[str, Judged]:
+    """gx, gw and gb by the operand's name (ACC-2)."""
+    return _judged(oracle.gradients, case, given, accumulate)
 
 
-def gradients(case: Case, given: Operands, accumulate: float) -> dict[str, Array]:
-    """The absolute bounds on gx, gw and gb by the operand's name (ACC-2)."""
-    found = reference.conv1d_vjp_bound(
-        raised(given.x), raised(given.w), raised(given.b), raised(given.cotangent),
-        **case.attributes, **_units(case.dtype, accumulate),
-    )  # fmt: skip
-    return {name: bound for name, bound in zip("xwb", found, strict=True) if bound is not None}
+def tangent(case: Case, given: Operands, wrt: str) -> Judged:
+    """The tangent of y along the tangents of the operands in `wrt` (ACC-2)."""
+
+    def answers(c: Case, o: Operands, forms: Forms) -> dict[str, Array]:
+        return {"y": oracle.tangent(c, o, wrt, forms)}
+
+    return _judged(answers, case, given, UNIT_ROUNDOFF[case.dtype])["y"]
 
 
-def tangent(case: Case, given: Operands) -> Array:
-    """The absolute bound on a jvp along all operands: F(tx, w), F(x, tw) and tb, each rounded, then added (ACC-2)."""
+def second_vjp(case: Case, given: Operands, slot: str) -> dict[str, Judged]:
+    """The gradients of <u, g_slot> in x, w, b and the cotangent (ACC-2)."""
     unit = UNIT_ROUNDOFF[case.dtype]
-    linear = replace(case, padding_value=0)
-    parts = forward(linear, replace(given, x=given.tangents["x"], b=None), unit)
-    parts = parts + forward(case, replace(given, w=given.tangents["w"], b=None), unit)
-    sizes = _size(linear, given.tangents["x"], given.w) + _size(case, given.x, given.tangents["w"])
-    if given.b is not None:
-        sizes = sizes + np.abs(raised(given.tangents["b"]))[:, None]
-    # Two more additions, each of which rounds a sum no larger than the sizes and the parts' own errors: (1 + u)^2 - 1,
-    # which would round to 0 in float64 if written so. The oracle makes them too, in float64.
-    growth = sum(u * (2 + u) for u in (unit, UNIT_ROUNDOFF["float64"]))
-    total: Array = parts + growth * (parts + sizes)
-    return total
+    return _judged(lambda c, o, forms: oracle.second_vjp(c, o, slot), case, given, unit, compensate=False)
 
 
-def _size(case: Case, x: Array, w: Array) -> Array:
-    value = {"padding_value": abs(case.padding_value)} if case.padding_mode == "constant" else {}
-    size: Array = reference.conv1d(np.abs(raised(x)), np.abs(raised(w)), **{**case.attributes, **value})
-    return size
+def second_jvp(case: Case, given: Operands, slot: str) -> Judged:
+    """The tangent of g_slot along the tangents of every operand and of the cotangent (ACC-2)."""
+    unit = UNIT_ROUNDOFF[case.dtype]
+    answers: Answers = lambda c, o, forms: {"g": oracle.second_jvp(c, o, slot)}  # noqa: E731
+    return _judged(answers, case, given, unit, compensate=False)["g"]
+
+
+def _judged(
+    answers: Answers, case: Case, given: Operands, accumulate: float, compensate: bool = True
+) -> dict[str, Judged]:
+    """The answers of the oracle with their bounds; for float64 in about twice its precision where `compensate`."""
+
+    def f(read: Reading, forms: Forms) -> dict[str, Array]:
+        return answers(replace(case, padding_value=read.fill(case.padding_value)), _read(given, read), forms)
+
+    units = Units(accumulate, UNIT_ROUNDOFF[case.dtype])
+    return error_bounds(f, units, compensate and case.dtype == "float64")
+
+
+def _read(given: Operands, read: Reading) -> Operands:
+    tangents = {name: (read.term if name == "b" else read.factor)(a) for name, a in given.tangents.items()}
+    return Operands(
+        read.factor(given.x), read.factor(given.w), read.term(given.b), read.factor(given.cotangent), tangents
+    )
 
 
 def largest(dtype: str) -> float:

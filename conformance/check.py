@@ -12,6 +12,7 @@ from conv1d_cts.adapters.known_deviations import Deviation
 from conv1d_cts.conformance.backend import Refused, Surface, Violation
 from conv1d_cts.conformance.cases import Case, case_from
 from conv1d_cts.conformance.isolation.process import Died
+from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.ledger import Limit, LimitRecord, Tally
 from conv1d_cts.conformance.pool import evenly
 from conv1d_cts.conformance.strategies import shrink
@@ -30,7 +31,7 @@ class Example(Protocol):
         """What a certificate says of it."""
 
 
-Body = Callable[[Surface, Any], str | None]
+Body = Callable[[Surface, Any], str | Accuracy | None]
 
 
 @dataclass(frozen=True)
@@ -130,9 +131,7 @@ class Trial:
         except (Violation, Died) as problem:
             self._failed(check, example, tally, problem, suspects)
         else:
-            tally.counts["held"] += 1
-            if finding:
-                tally.findings[finding] += 1
+            tally.held(finding, example.describe() | check.extra)
 
     def _try_limit(self, check: Check, example: Example, record: LimitRecord) -> None:
         """A call inside a limit must be refused; whatever else it does is remembered against the limit (CONF-2)."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from conv1d_cts.conformance.backend import Violation
@@ -53,26 +56,65 @@ def same_bits(got: Array, want: Array, what: str) -> None:
         raise Violation(f"{what}: the bits of {count} of {got.size} elements differ", _short(want), _short(got))
 
 
-def within(got: Array, want: Array, bound: Array, name: str) -> float:
-    """The largest |got - want| as a share of its bound, in [0, 1]. Raises Violation above 1.
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How near a result came to its bounds.
 
-    Elements whose bound is infinite prove nothing and are left out.
+    `of_bound` is the largest error as a share of its bound, in [0, 1], `ulps` that error in units in the last place of
+    the exact value, `at` its element. `power` is the smallest error, as a share of the exact value, that could not have
+    gone unseen: in the element where that is smallest; infinite where there is none. `judged` counts the elements that
+    had a bound.
     """
+
+    of_bound: float
+    ulps: float
+    at: str
+    power: float
+    judged: int
+
+
+def worst(found: Sequence[Accuracy]) -> Accuracy:
+    """Of several results the accuracy of the worst, and the power of all."""
+    power, judged = min(a.power for a in found), sum(a.judged for a in found)
+    return replace(max(found, key=lambda a: a.of_bound), power=power, judged=judged)
+
+
+def within(got: Array, judged: tuple[Array, Array], name: str) -> Accuracy:
+    """How near `got` came to the bounds; `judged` is what is right and the bound of each element. Raises Violation.
+
+    Elements whose bound is infinite prove nothing and are left out. A complex error is that of its worse part.
+    """
+    want, bound = judged
     same_shape(got, want.shape, name)
-    wide = got.astype(want.dtype)
-    judged = np.isfinite(bound)
-    with np.errstate(invalid="ignore", over="ignore"):
-        error = np.abs(wide - want)
-        above = judged & ~(error <= bound)
-    if above.any():
-        at = _index(above)
-        raise Violation(
-            f"{name}{list(at)} is {wide[at]!s}, off by {error[at]:.3g} from {want[at]!s}; its bound is {bound[at]:.3g}",
-            f"{want[at]!s} within {bound[at]:.3g}", wide[at],
-        )  # fmt: skip
-    with np.errstate(invalid="ignore", divide="ignore"):
-        shares = np.where(judged & (bound > 0), error / bound, 0.0)
-    return float(shares.max(initial=0.0))
+    wide, known = got.astype(want.dtype), np.isfinite(bound)
+    with np.errstate(all="ignore"):
+        error = _size(wide - want)
+        above = known & ~(error <= bound)
+        if above.any():
+            at = _index(above)
+            raise Violation(
+                f"{name}{list(at)} is {wide[at]!s}, off by {error[at]:.3g} from {want[at]!s}; "
+                f"its bound is {bound[at]:.3g}", f"{want[at]!s} within {bound[at]:.3g}", wide[at],
+            )  # fmt: skip
+        shares = np.where(known & (bound > 0), error / bound, 0.0)
+        seen = np.where(known & (want != 0), (bound + error) / np.abs(want), np.inf)
+    if not shares.size:
+        return Accuracy(0.0, 0.0, name, np.inf, 0)
+    at = _index(shares == shares.max())
+    ulps = float(error[at]) / _ulp(float(_size(want[at])), got.dtype)
+    return Accuracy(float(shares[at]), ulps, f"{name}{list(at)}", float(seen.min()), int(known.sum()))
+
+
+def _size(a: Array) -> Array:
+    """Absolute values; of complex numbers the larger of those of the parts."""
+    return np.maximum(np.abs(a.real), np.abs(a.imag)) if a.dtype.kind == "c" else np.abs(a)
+
+
+def _ulp(value: float, dtype: np.dtype[Any]) -> float:
+    """The distance between neighbours in the dtype around a value."""
+    info = ml_dtypes.finfo(np.float64 if dtype.kind in "iub" else dtype)  # a wrong dtype is another clause's finding
+    exponent = int(np.frexp(value)[1]) - 1 if value else info.minexp
+    return float(2.0 ** (max(exponent, info.minexp) - info.nmant))
 
 
 def _short(array: Array, limit: int = 24) -> str:

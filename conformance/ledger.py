@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf, isfinite
 from typing import Any
 
 from conv1d_cts.adapters.conditions import Condition
 from conv1d_cts.adapters.known_deviations import Deviation
+from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.spec.clauses import clauses
 
 # From the worst to the best. The order decides where several checks of one clause differ.
@@ -54,6 +56,25 @@ class Tally:
     limits: dict[Limit, LimitRecord] = field(default_factory=dict)
     kind: str = ""
     failure: dict[str, Any] = field(default_factory=dict)
+    accuracy: Accuracy | None = None
+    least_accurate: dict[str, Any] = field(default_factory=dict)
+    power: dict[str, float] = field(default_factory=dict)
+
+    def held(self, finding: str | Accuracy | None, case: dict[str, Any]) -> None:
+        """Count an example that held: what it showed, or how near it came to its bounds. One without any is void."""
+        if isinstance(finding, Accuracy):
+            self._measure(finding, case)
+            self.counts["held" if finding.judged else "void"] += 1
+            return
+        self.counts["held"] += 1
+        if finding:
+            self.findings[finding] += 1
+
+    def _measure(self, found: Accuracy, case: dict[str, Any]) -> None:
+        if self.accuracy is None or found.of_bound > self.accuracy.of_bound:
+            self.accuracy, self.least_accurate = found, case
+        dtype = case["dtype"]
+        self.power[dtype] = min(found.power, self.power.get(dtype, inf))
 
     @property
     def verdict(self) -> str:
@@ -102,6 +123,30 @@ def _deviation_evidence(tally: Tally) -> list[dict[str, Any]]:
     ]
 
 
+def _accuracy_evidence(tallies: Sequence[Tally]) -> dict[str, Any]:
+    """The worst error of all checks, and the smallest of each dtype that would have been seen; to three digits."""
+    measured = [(tally.accuracy, tally.least_accurate) for tally in tallies if tally.accuracy is not None]
+    if not measured:
+        return {}
+    found, case = max(measured, key=lambda pair: pair[0].of_bound)
+    dtypes = {dtype for tally in tallies for dtype in tally.power}
+    power = {dtype: min(tally.power.get(dtype, inf) for tally in tallies) for dtype in dtypes}
+    return {
+        "accuracy": {
+            "of_bound": _rounded(found.of_bound),
+            "ulps": _rounded(found.ulps),
+            "at": found.at,
+            "case": case,
+            "power": {dtype: _rounded(least) for dtype, least in power.items() if isfinite(least)},
+        }
+    }
+
+
+def _rounded(number: float) -> float:
+    """Three digits: what differs beyond them is the arithmetic of the judge, not of the judged."""
+    return float(f"{number:.3g}")
+
+
 def row(tallies: list[Tally]) -> dict[str, Any]:
     """The certificate's row of one clause on one surface, from every check of it."""
     worst = min(tallies, key=lambda t: VERDICTS.index(t.verdict))
@@ -110,6 +155,7 @@ def row(tallies: list[Tally]) -> dict[str, Any]:
     evidence: dict[str, Any] = dict(worst.failure)
     if findings:
         evidence["finding"] = "; ".join(f"{text} ({n} examples)" for text, n in sorted(findings.items()))
+    evidence |= _accuracy_evidence(tallies)
     deviations = [entry for tally in tallies for entry in _deviation_evidence(tally)]
     if deviations:
         evidence["deviations"] = deviations

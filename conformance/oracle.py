@@ -1,4 +1,7 @@
-"""What is right for a case: the reference, in arithmetic above the precision under test, in the suite's own process."""
+"""What is right for a case: the reference, in arithmetic above the precision under test, in the suite's own process.
+
+Float64, which is above every shorter dtype and exact on a lattice, unless other `forms` of the reference are given.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,9 @@ from typing import Any, overload
 
 import numpy as np
 
-from conv1d_cts import reference
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.recipes import Operands
+from conv1d_cts.reference.bounds import PLAIN, Forms
 
 Array = np.ndarray[Any, Any]
 
@@ -26,27 +29,27 @@ def raised(array: Array | None) -> Array | None:
     return array.astype(wide)
 
 
-def forward(case: Case, operands: Operands) -> Array:
+def forward(case: Case, operands: Operands, forms: Forms = PLAIN) -> Array:
     """Y (N, O, L_out)."""
-    y: Array = reference.conv1d(raised(operands.x), raised(operands.w), raised(operands.b), **case.attributes)
+    y: Array = forms.conv1d(raised(operands.x), raised(operands.w), raised(operands.b), **case.attributes)
     return y
 
 
-def gradients(case: Case, operands: Operands) -> dict[str, Array]:
+def gradients(case: Case, operands: Operands, forms: Forms = PLAIN) -> dict[str, Array]:
     """gx, gw and, with a bias, gb; named by their operand."""
-    return vjp(case, operands.x, operands.w, operands.b, operands.cotangent)
+    return vjp(case, operands.x, operands.w, operands.b, operands.cotangent, forms)
 
 
-def vjp(case: Case, x: Array, w: Array, b: Array | None, cotangent: Array) -> dict[str, Array]:
+def vjp(case: Case, x: Array, w: Array, b: Array | None, cotangent: Array, forms: Forms = PLAIN) -> dict[str, Array]:
     """The gradients at these operands along this cotangent."""
-    grads = reference.conv1d_vjp(raised(x), raised(w), raised(b), raised(cotangent), **case.attributes)
+    grads = forms.conv1d_vjp(raised(x), raised(w), raised(b), raised(cotangent), **case.attributes)
     return {name: grad for name, grad in zip("xwb", grads, strict=True) if grad is not None}
 
 
-def tangent(case: Case, operands: Operands, wrt: str) -> Array:
+def tangent(case: Case, operands: Operands, wrt: str, forms: Forms = PLAIN) -> Array:
     """The tangent of y along the tangents of the operands in `wrt`."""
     directions = (raised(operands.tangents[name]) if name in wrt else None for name in "xwb")
-    ty: Array = reference.conv1d_jvp(
+    ty: Array = forms.conv1d_jvp(
         raised(operands.x), raised(operands.w), raised(operands.b), *directions, **case.attributes
     )
     return ty
@@ -68,9 +71,11 @@ def second_vjp(case: Case, operands: Operands, slot: str) -> dict[str, Array]:
     if slot == "x":
         linear = _zero_padded(case)
         inner = vjp(linear, u, operands.w, None, g)
-        return zeros | {"w": inner["w"], "cotangent": _conv(linear, u, operands.w)}
+        along_g = forward(linear, replace(operands, x=u, b=None))
+        return zeros | {"w": inner["w"], "cotangent": along_g}
     if slot == "w":
-        return zeros | {"x": vjp(case, operands.x, u, None, g)["x"], "cotangent": _conv(case, operands.x, u)}
+        inner = vjp(case, operands.x, u, None, g)
+        return zeros | {"x": inner["x"], "cotangent": forward(case, replace(operands, w=u, b=None))}
     return zeros | {"cotangent": np.broadcast_to(raised(u)[None, :, None], g.shape)}
 
 
@@ -85,14 +90,9 @@ def second_jvp(case: Case, operands: Operands, slot: str) -> Array:
     return along_g + along_operands
 
 
-def _conv(case: Case, x: Array, w: Array) -> Array:
-    y: Array = reference.conv1d(raised(x), raised(w), **case.attributes)
-    return y
-
-
 def absolute_sum(case: Case, operands: Operands) -> Array:
     """S: the sum of the absolute products, and of the bias (chapter ACC)."""
     value = {"padding_value": abs(case.padding_value)} if case.padding_mode == "constant" else {}
-    sizes = (None if a is None else np.abs(raised(a)) for a in (operands.x, operands.w, operands.b))
-    s: Array = reference.conv1d(*sizes, **{**case.attributes, **value})
+    x, w, b = (None if a is None else np.abs(raised(a)) for a in (operands.x, operands.w, operands.b))
+    s: Array = PLAIN.conv1d(x, w, b, **{**case.attributes, **value})
     return s

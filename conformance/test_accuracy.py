@@ -12,6 +12,7 @@ from conv1d_cts.conformance import bounds, judge, oracle
 from conv1d_cts.conformance.backend import Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
+from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.recipes import Operands, operands
 from conv1d_cts.conformance.values import non_empty, operand_names
 
@@ -23,25 +24,23 @@ def _recipe(name: str) -> Callable[[Case], Case]:
     return lambda case: replace(case, recipe=name)
 
 
-def forward_within(unit: Callable[[str], float]) -> Callable[[Surface, Case], None]:
+def forward_within(unit: Callable[[str], float]) -> Callable[[Surface, Case], Accuracy]:
     """A body: y within the bound of an accumulation with that unit roundoff."""
 
-    def body(surface: Surface, case: Case) -> None:
+    def body(surface: Surface, case: Case) -> Accuracy:
         given = operands(case)
-        bound = bounds.forward(case, given, unit(case.dtype))
-        judge.within(surface.conv1d(case, given), oracle.forward(case, given), bound, "y")
+        return judge.within(surface.conv1d(case, given), bounds.forward(case, given, unit(case.dtype)), "y")
 
     return body
 
 
-def gradients_within(unit: Callable[[str], float]) -> Callable[[Surface, Case], None]:
+def gradients_within(unit: Callable[[str], float]) -> Callable[[Surface, Case], Accuracy]:
     """A body: gx, gw and gb within the bound of an accumulation with that unit roundoff."""
 
-    def body(surface: Surface, case: Case) -> None:
-        given, names = operands(case), operand_names(case)
-        bound, want = bounds.gradients(case, given, unit(case.dtype)), oracle.gradients(case, given)
-        for name, got in surface.vjp(case, given, names).items():
-            judge.within(got, want[name], bound[name], f"g{name}")
+    def body(surface: Surface, case: Case) -> Accuracy:
+        given, judged = operands(case), bounds.gradients(case, operands(case), unit(case.dtype))
+        got = surface.vjp(case, given, operand_names(case))
+        return judge.worst([judge.within(grad, judged[name], f"g{name}") for name, grad in got.items()])
 
     return body
 
@@ -162,13 +161,41 @@ test_acc_8_wide_exponents_in_gradients = tries(
 )
 
 
-def tangent_within(surface: Surface, case: Case) -> None:
-    """A jvp along all operands is within the sum of the bounds of its parts."""
+def tangent_within(surface: Surface, case: Case) -> Accuracy:
+    """A jvp along all operands is within its bound."""
     given, names = operands(case), operand_names(case)
     got = require(surface.answer(call_of(case, given, "jvp", names)).results[0], "the tangent")
-    judge.within(got, oracle.tangent(case, given, names), bounds.tangent(case, given), "the tangent")
+    return judge.within(got, bounds.tangent(case, given, names), "the tangent")
+
+
+def second_vjp_within(surface: Surface, case: Case) -> Accuracy:
+    """The gradients of <u, g_slot> are within their bounds, for each slot."""
+    given, wrt = operands(case), operand_names(case)
+    found = []
+    for slot in wrt:
+        got = surface.answer(call_of(case, given, "vjp_of_vjp", wrt, slot)).results
+        judged = bounds.second_vjp(case, given, slot)
+        for name, array in zip((*wrt, "cotangent"), got, strict=True):
+            found.append(judge.within(require(array, name), judged[name], f"d<u, g{slot}>/d{name}"))
+    return judge.worst(found)
+
+
+def second_jvp_within(surface: Surface, case: Case) -> Accuracy:
+    """The tangent of g_slot is within its bound, for each slot."""
+    given, wrt = operands(case), operand_names(case)
+    found = []
+    for slot in wrt:
+        got = require(surface.answer(call_of(case, given, "jvp_of_vjp", wrt, slot)).results[0], "the tangent")
+        found.append(judge.within(got, bounds.second_jvp(case, given, slot), f"the tangent of g{slot}"))
+    return judge.worst(found)
 
 
 test_acc_2_tangents = tries(
     "ACC-2", tangent_within, _few_terms, prepare=_recipe("gaussian"), extra={"function": "jvp", "wrt": "xwb"}
+)
+test_acc_2_second_vjp = tries(
+    "ACC-2", second_vjp_within, _few_terms, prepare=_recipe("gaussian"), extra={"function": "vjp_of_vjp"}, sampled=True
+)
+test_acc_2_second_jvp = tries(
+    "ACC-2", second_jvp_within, _few_terms, prepare=_recipe("gaussian"), extra={"function": "jvp_of_vjp"}, sampled=True
 )

@@ -17,6 +17,7 @@ from conv1d_cts.conformance.backend import Surface, Violation
 from conv1d_cts.conformance.bounds import UNIT_ROUNDOFF
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Body, Check, as_test
+from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.learning import allowance, gamma, trajectory
 from conv1d_cts.conformance.recipes import Operands, operands
 from conv1d_cts.spec.geometry import Geometry
@@ -110,10 +111,10 @@ _FILTER = np.array([[[0.6, 0.2], [0.4, -0.1], [0.5, 0.2]]])
 _SIZES = _row(0.9, 0.76, 0.48)  # S, the sums of the absolute products
 
 
-def is_near(surface: Surface, example: Example) -> None:
+def is_near(surface: Surface, example: Example) -> Accuracy:
     """Y is within gamma_10(u) S of the decimals: eight roundings of the sum, and one of each factor of a product."""
     bound = gamma(10, UNIT_ROUNDOFF[example.dtype]) * _SIZES
-    judge.within(surface.conv1d(example.case, example.operands()), example.y, bound, "y")
+    return judge.within(surface.conv1d(example.case, example.operands()), (example.y, bound), "y")
 
 
 test_ex_4_words = _worked(
@@ -259,7 +260,7 @@ def _learning_by_reference(example: Example) -> Trajectory:
 def reaches_the_filter(surface: Surface, example: Example) -> None:
     """After 200 steps each weight is within 0.05 of the filter's."""
     w, _ = next(islice(_learning(surface, example), 200, None))
-    judge.within(w, _ONE_FILTER.w, np.full(w.shape, 0.05), "w after 200 steps")
+    judge.within(w, (_ONE_FILTER.w, np.full(w.shape, 0.05)), "w after 200 steps")
 
 
 def reaches_a_small_error(surface: Surface, example: Example) -> None:
@@ -270,15 +271,17 @@ def reaches_a_small_error(surface: Surface, example: Example) -> None:
         raise Violation("the error is not below 0.1 at any step up to 1000", "below 0.1", min(above))
 
 
-def stays_near_the_reference(surface: Surface, example: Example) -> None:
+def stays_near_the_reference(surface: Surface, example: Example) -> Accuracy:
     """After each of 20 steps the weights differ from the reference's by no more than rounding can make them."""
     both = zip(_learning(surface, example), _learning_by_reference(example), strict=True)
+    found = []
     for t, ((w, _), (want, _)) in islice(enumerate(both), 1, 21):
         bound = allowance(t, UNIT_ROUNDOFF[example.dtype]) + allowance(t, 2.0**-53)
-        judge.within(w, want, np.full(w.shape, bound), f"w after {t} steps")
+        found.append(judge.within(w, (want, np.full(w.shape, bound)), f"w after {t} steps"))
+    return judge.worst(found)
 
 
-def _learns(clause: str, body: Callable[[Surface, Example], None], example: Example) -> Any:
+def _learns(clause: str, body: Callable[[Surface, Example], Accuracy | None], example: Example) -> Any:
     start = replace(example, w=np.zeros_like(example.w))
     return _worked(clause, body, [start], extra={"function": "vjp", "wrt": "w"})
 

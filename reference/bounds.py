@@ -1,23 +1,19 @@
-"""How far from the reference an honest result may be: a-priori bounds, proved, element by element (chapter ACC).
+"""How far from the reference an honest result may be: the bound of chapter ACC, proved there, element by element.
 
-With n products in a sum, S the same sum over absolute values, u the unit roundoff of the accumulation and u' that of
-the result, any order of summation, with or without FMA, obeys |got - exact| <= gamma_{n+2}(u) S (1 + u') + u' |exact|
-with gamma_n(u) = n u / (1 - n u) (Higham, *Accuracy and Stability of Numerical Algorithms*, ch. 3). n and S come from
-the code of the reference itself, run on ones and on absolute values. The error of the reference in float64 is inside.
-A sum without products is exactly 0, or the bias. Complex products count for two, within sqrt(2) (Higham, lemma 3.5).
-
-An operation below the smallest normal number may lose up to that number: gradual underflow and flushing are both legal
-(ACC-7). Operands that are themselves subnormal are outside these bounds, and so are sums that overflow.
+`error_bounds` reads any function made of conv1d and its derivatives three times: on the operands themselves, on their
+absolute values, which gives S, and on ones, which gives n, the products of each sum. The error of the reference is
+inside the bound, and so is that of computing the bound.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from array_api_compat import array_namespace
 
-from conv1d_cts.reference.convolution import conv1d
-from conv1d_cts.reference.gradients import conv1d_vjp
+from conv1d_cts.reference import compensated, convolution, gradients
 from conv1d_cts.reference.validation import Array, Namespace
 
 SMALLEST_NORMAL = {  # of the format with this unit roundoff; 0 is exact arithmetic
@@ -27,52 +23,94 @@ SMALLEST_NORMAL = {  # of the format with this unit roundoff; 0 is exact arithme
     2.0**-24: 2.0**-126,  # float32
     2.0**-53: 2.0**-1022,  # float64
 }
-_ORACLE = 2.0**-53
+_ORACLE = 2.0**-53  # the unit roundoff in which the reference and the bound are computed
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """The unit roundoffs of an arithmetic: of its operands' rounding (0 for none), of its sums, and of the result."""
+
+    accumulate: float
+    result: float
+    operands: float = 0.0
+
+    def __post_init__(self) -> None:
+        for unit in (self.accumulate, self.result):
+            if unit not in SMALLEST_NORMAL:
+                raise ValueError(f"no format has the unit roundoff {unit!r}: one of {sorted(SMALLEST_NORMAL)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Forms:
+    """conv1d and its derivatives, in one precision."""
+
+    conv1d: Callable[..., Array]
+    conv1d_vjp: Callable[..., tuple[Array, Array, Array]]
+    conv1d_jvp: Callable[..., Array]
+
+
+PLAIN = Forms(convolution.conv1d, gradients.conv1d_vjp, gradients.conv1d_jvp)
+COMPENSATED = Forms(compensated.conv1d, compensated.conv1d_vjp, compensated.conv1d_jvp)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A way to read operands: `factor` those that are multiplied, `term` a bias, `fill` the padding's number."""
+
+    factor: Callable[[Array], Array]
+    term: Callable[[Array], Array]
+    fill: Callable[[Any], Any]
+
+
+Function = Callable[[Reading, Forms], dict[str, Array]]
+
+
+def error_bounds(f: Function, units: Units, compensate: bool = False) -> dict[str, tuple[Array, Array]]:
+    """Return for each result of f its value, as near to exact as the reference comes, and the absolute bound, float64.
+
+    f(read, forms) computes its results by the forms given, on operands read by `read`. `compensate` computes the values
+    in about twice the precision of float64, as results of that dtype need it. Operands may have any floating dtype. A
+    complex result has one bound for its real and its imaginary part each; subnormal parts of it are not looked for.
+    """
+    watch = _Subnormals(SMALLEST_NORMAL[units.result])
+    exact = f(Reading(_value, _value, _same), COMPENSATED if compensate else PLAIN)
+    size = f(Reading(_size, _size, abs), PLAIN)
+    normal = f(Reading(watch.flushed, watch.flushed, abs), PLAIN)
+    count = f(Reading(_ones, _zeros, lambda fill: 1), PLAIN)
+    lost = {name: size[name] - normal[name] if watch.seen else None for name in exact}
+    return {
+        name: (exact[name], _bound(exact[name], size[name], lost[name], count[name], units, compensate))
+        for name in exact
+    }
 
 
 def conv1d_bound(
-    x: Array,
-    w: Array,
-    b: Array = None,
-    *,
-    unit_roundoff_accumulate: float,
-    unit_roundoff_result: float,
-    padding_value: Any = 0,
-    **parameters: Any,
+    x: Array, w: Array, b: Array = None, *, units: Units, padding_value: Any = 0, **parameters: Any
 ) -> Array:
     """Return the absolute bound (N, O, L_out), float64, on |y - conv1d(x, w, b)| with the reference run in float64.
 
-    x, w and b are the operands as the backend got them, of any dtype; the parameters are those of conv1d.
-    Raises ValueError for a unit roundoff that is not one of SMALLEST_NORMAL.
+    x, w and b are the operands as the backend got them; the parameters are those of conv1d.
     """
-    exact = conv1d(*map(_wide, (x, w, b)), padding_value=padding_value, **parameters)
-    scale = conv1d(*map(_size, (x, w, b)), padding_value=abs(padding_value), **parameters)
-    count = conv1d(*map(_ones, (x, w, b)), padding_value=1, **parameters)
-    return _bound(exact, scale, count, unit_roundoff_accumulate, unit_roundoff_result)
+
+    def f(read: Reading, forms: Forms) -> dict[str, Array]:
+        operands = read.factor(x), read.factor(w), read.term(b)
+        return {"y": forms.conv1d(*operands, padding_value=read.fill(padding_value), **parameters)}
+
+    return error_bounds(f, units)["y"][1]
 
 
 def conv1d_vjp_bound(
-    x: Array,
-    w: Array,
-    b: Array,
-    cotangent: Array,
-    *,
-    unit_roundoff_accumulate: float,
-    unit_roundoff_result: float,
-    padding_value: Any = 0,
-    **parameters: Any,
+    x: Array, w: Array, b: Array, cotangent: Array, *, units: Units, padding_value: Any = 0, **parameters: Any
 ) -> tuple[Array, Array, Array]:
-    """Return the absolute bounds on gx, gw and gb, float64, in the shapes of x, w and b; None for gb where b is None.
+    """Return the absolute bounds on gx, gw and gb, float64, in the shapes of x, w and b; None where b is None."""
 
-    Otherwise as `conv1d_bound`, against `conv1d_vjp` run in float64.
-    """
-    operands = (x, w, b, cotangent)
-    exact = conv1d_vjp(*map(_wide, operands), padding_value=padding_value, **parameters)
-    scale = conv1d_vjp(*map(_size, operands), padding_value=abs(padding_value), **parameters)
-    count = conv1d_vjp(*map(_ones, operands), padding_value=1, **parameters)
-    units = unit_roundoff_accumulate, unit_roundoff_result
-    bx, bw = (_bound(*parts, *units) for parts in zip(exact[:2], scale[:2], count[:2], strict=True))
-    return bx, bw, None if b is None else _bound(exact[2], scale[2], count[2], *units)
+    def f(read: Reading, forms: Forms) -> dict[str, Array]:
+        operands = read.factor(x), read.factor(w), read.term(b), read.factor(cotangent)
+        grads = forms.conv1d_vjp(*operands, padding_value=read.fill(padding_value), **parameters)
+        return {name: grad for name, grad in zip("xwb", grads, strict=True) if grad is not None}
+
+    bounds = error_bounds(f, units)
+    return bounds["x"][1], bounds["w"][1], bounds["b"][1] if "b" in bounds else None
 
 
 def gamma(xp: Namespace, n: Array, unit_roundoff: float) -> Array:
@@ -81,25 +119,22 @@ def gamma(xp: Namespace, n: Array, unit_roundoff: float) -> Array:
     return xp.where(nu < 1, nu / xp.where(nu < 1, 1 - nu, xp.ones_like(nu)), xp.full_like(nu, float("inf")))
 
 
-def _bound(exact: Array, scale: Array, count: Array, accumulate: float, result: float) -> Array:
-    xp = array_namespace(scale)
-    tiny, tiny_result = (_smallest_normal(u) for u in (accumulate, result))
-    if xp.isdtype(exact.dtype, "complex floating"):
-        count, scale = 2 * count, 2**0.5 * scale
-    rounding = gamma(xp, count + 2, accumulate) * scale * (1 + result) + result * xp.abs(exact)
-    underflow = 4 * (count + 1) * tiny + 2 * tiny_result
-    oracle = gamma(xp, count + 8, _ORACLE)
-    total = (rounding + underflow + 2 * oracle * scale) * (1 + 4 * oracle)
-    return xp.where(scale == 0, xp.zeros_like(total), total)
+def _bound(exact: Array, size: Array, subnormal: Array, n: Array, units: Units, compensate: bool) -> Array:
+    """Return T of chapter ACC: size is S, `subnormal` the part D of it whose operands are; None where none is."""
+    xp = array_namespace(size)
+    value, empty = xp.abs(exact), size == 0
+    size = xp.where(empty, xp.ones_like(size), size)  # of a sum that is surely 0 the bound is 0, not infinity times 0
+    roundings = 2 * n + 8 if xp.isdtype(exact.dtype, "complex floating") else n + 1
+    growth = (1 + units.operands) ** 2 * gamma(xp, roundings, units.accumulate) + units.operands * (2 + units.operands)
+    own = gamma(xp, 2 * roundings + 16, _ORACLE)
+    lost = 0.0 if subnormal is None else subnormal + 2 * own * size
+    underflow = (1 + growth) * (2 * roundings * SMALLEST_NORMAL[units.accumulate] + lost)
+    bound = (1 + units.result) * (growth * size + underflow) + units.result * value + SMALLEST_NORMAL[units.result]
+    reference = 2 * _ORACLE * value + own * own * size if compensate else 2 * own * size
+    return xp.where(empty, xp.zeros_like(size), (bound + reference) * (1 + 2 * own))
 
 
-def _smallest_normal(unit_roundoff: float) -> float:
-    if unit_roundoff not in SMALLEST_NORMAL:
-        raise ValueError(f"no format has the unit roundoff {unit_roundoff!r}: one of {sorted(SMALLEST_NORMAL)}")
-    return SMALLEST_NORMAL[unit_roundoff]
-
-
-def _wide(a: Array) -> Array:
+def _value(a: Array) -> Array:
     """Cast to float64 or complex128, which hold every floating operand exactly."""
     if a is None:
         return None
@@ -108,10 +143,41 @@ def _wide(a: Array) -> Array:
     return xp.astype(a, xp.complex128 if complex_ else xp.float64)
 
 
+def _same(fill: Any) -> Any:
+    return fill
+
+
 def _size(a: Array) -> Array:
-    """Return the absolute values, real."""
-    return None if a is None else array_namespace(a).abs(_wide(a))
+    """Return the absolute values, real: of a complex number the sum of those of its parts."""
+    if a is None:
+        return None
+    xp, value = array_namespace(a), _value(a)
+    if xp.isdtype(value.dtype, "complex floating"):
+        return xp.abs(xp.real(value)) + xp.abs(xp.imag(value))
+    return xp.abs(value)
+
+
+@dataclass(slots=True)
+class _Subnormals:
+    """Reads absolute values, those of subnormal numbers as 0, and remembers whether there was one."""
+
+    smallest_normal: float
+    seen: bool = False
+
+    def flushed(self, a: Array) -> Array:
+        """Return the absolute values, normal or 0."""
+        if a is None:
+            return None
+        size = _size(a)
+        xp = array_namespace(size)
+        subnormal = (size > 0) & (size < self.smallest_normal)
+        self.seen |= bool(xp.any(subnormal))
+        return xp.where(subnormal, xp.zeros_like(size), size)
 
 
 def _ones(a: Array) -> Array:
     return None if a is None else array_namespace(a).ones_like(_size(a))
+
+
+def _zeros(a: Array) -> Array:
+    return None if a is None else array_namespace(a).zeros_like(_size(a))

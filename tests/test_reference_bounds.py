@@ -1,7 +1,9 @@
-"""The a-priori bounds hold for every honest order of summation and not for rounded operands; values and memory too."""
+"""The bounds are those of chapter ACC, and rounded operands fall outside; values and memory of the reference too."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import ml_dtypes
@@ -10,43 +12,89 @@ import numpy.typing as npt
 import pytest
 
 from conv1d_cts.reference import bench, conv1d, conv1d_vjp
-from conv1d_cts.reference.bounds import conv1d_bound, conv1d_vjp_bound, gamma
+from conv1d_cts.reference.bounds import (
+    SMALLEST_NORMAL,
+    Forms,
+    Reading,
+    Units,
+    conv1d_bound,
+    conv1d_vjp_bound,
+    error_bounds,
+    gamma,
+)
 from conv1d_cts.reference.contractions import BLOCK
+from conv1d_cts.spec import definition
+from conv1d_cts.spec.geometry import Geometry
+from tests.chapter_formulas import accuracy
 
-F32 = {"unit_roundoff_accumulate": 2.0**-24, "unit_roundoff_result": 2.0**-24}
+F32 = Units(2.0**-24, 2.0**-24)
 Array = npt.NDArray[Any]
 
 
-def random_tree(rng: np.random.Generator, terms: Array) -> Array:
-    """Return the float32 sum over the last axis in a random order and a random bracketing."""
-    rows = [terms[..., i] for i in rng.permutation(terms.shape[-1])]
-    while len(rows) > 1:
-        i = int(rng.integers(len(rows) - 1))
-        rows[i : i + 2] = [rows[i] + rows[i + 1]]
-    return rows[0]
+def fractions(a: Array) -> Any:
+    """Nested lists of exact numbers."""
+    return [fractions(row) for row in a] if a.ndim else Fraction(float(a))
 
 
-def windows(x: Array, kernel: int) -> Array:
-    """(N, 1, L_out, C K): the samples that each output reads."""
-    view = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=2)
-    return view.transpose(0, 2, 1, 3).reshape(x.shape[0], 1, -1, x.shape[1] * kernel)
+def flat(nested: Any) -> list[Fraction]:
+    return [number for row in nested for number in flat(row)] if isinstance(nested, list) else [Fraction(nested)]
 
 
-@pytest.mark.parametrize("n", [1, 3, 24, 200])
-def test_random_summation_orders_are_within_the_bound(n: int) -> None:
-    rng = np.random.default_rng(n)
-    for cancel in (False, True):
-        x = rng.standard_normal((2, n, 9)).astype(np.float32)
-        w = rng.standard_normal((3, n, 2)).astype(np.float32)
-        if cancel:
-            x = np.concatenate([x, -x * np.float32(1 + 2**-20)], axis=1)
-            w = np.concatenate([w, w], axis=1)
-        exact = conv1d(x.astype(np.float64), w.astype(np.float64))
-        bound = conv1d_bound(x, w, **F32)
-        products = windows(x, 2) * w.reshape(1, 3, 1, -1)
-        for _ in range(10):
-            assert (np.abs(random_tree(rng, products) - exact) <= bound).all()
-        assert (np.abs(conv1d(x, w) - exact) <= bound).all()
+UNITS = [
+    Units(2.0**-24, 2.0**-24), Units(2.0**-11, 2.0**-11), Units(2.0**-24, 2.0**-8), Units(2.0**-53, 2.0**-53),
+    Units(2.0**-24, 2.0**-24, operands=2.0**-11),
+]  # fmt: skip
+GEOMETRIES = [
+    (Geometry(2, 4, 2, 7, 3, stride=2, groups=2, padding=(2, 1)), "zeros"),
+    (Geometry(1, 2, 3, 5, 2, dilation=2, padding=(2, 1)), "reflect"),
+    (Geometry(1, 1, 1, 4, 3, padding=(1, 1)), "constant"),
+]
+
+
+@pytest.mark.parametrize("units", UNITS)
+@pytest.mark.parametrize(("g", "mode"), GEOMETRIES)
+@pytest.mark.parametrize("compensate", [False, True])
+@pytest.mark.parametrize("subnormal", [False, True])
+def test_the_bound_is_the_chapters(units: Units, g: Geometry, mode: str, compensate: bool, subnormal: bool) -> None:
+    """T as printed in the chapter, from n, S, D and the exact value by the definition's loops over rationals."""
+    rng, fill = np.random.default_rng(3), 2 if mode == "constant" else 0
+    tiny = SMALLEST_NORMAL[units.result]
+    shapes = {"x": g.x_shape, "w": g.w_shape, "b": g.b_shape, "c": g.y_shape, "tx": g.x_shape, "tw": g.w_shape}
+    given = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+    if subnormal:
+        given["x"][..., 1] = tiny / 4
+
+    def f(read: Reading, forms: Forms) -> dict[str, Array]:
+        x, w, b, c, tx, tw = (read.term(a) if name == "b" else read.factor(a) for name, a in given.items())
+        how = {"stride": g.stride, "padding": g.padding, "dilation": g.dilation, "groups": g.groups}
+        how |= {"padding_mode": mode, "padding_value": read.fill(fill)}
+        gx, gw, gb = forms.conv1d_vjp(x, w, b, c, **how)
+        y, t = forms.conv1d(x, w, b, **how), forms.conv1d_jvp(x, w, b, tx, tw, b, **how)
+        return {"y": y, "gx": gx, "gw": gw, "gb": gb, "jvp": t}
+
+    def by_definition(change: Callable[[Array], Array], of_bias: Callable[[Array], Array], fill: int) -> list[Any]:
+        x, w, b, c, tx, tw = (fractions((of_bias if n == "b" else change)(a)) for n, a in given.items())
+        grads = definition.conv1d_vjp(x, w, b, c, g, mode, fill)
+        jvp = definition.conv1d_jvp(x, w, b, tx, tw, b, g, mode, fill)
+        return [flat(part) for part in (definition.conv1d(x, w, b, g, mode, fill), *grads, jvp)]
+
+    def without(a: Array) -> Array:
+        return np.where(np.abs(a) < tiny, 0.0, np.abs(a))
+
+    exact, size = by_definition(np.array, np.array, fill), by_definition(np.abs, np.abs, fill)
+    rest, n = by_definition(without, without, fill), by_definition(np.ones_like, np.zeros_like, 1)
+    symbols = {"u_in": units.operands, "u_acc": units.accumulate, "u_out": units.result, "v": 2.0**-53,
+               "omega_acc": SMALLEST_NORMAL[units.accumulate], "omega_out": tiny}  # fmt: skip
+    known = {name: Fraction(value) for name, value in symbols.items()}
+    for (ref, bounds), *parts in zip(error_bounds(f, units, compensate).values(), exact, size, rest, n, strict=True):
+        for value, bound, e, s, r, count in zip(ref.ravel(), bounds.ravel(), *parts, strict=True):
+            shown = {"n": count, "exact": Fraction(float(value)), "ref": Fraction(float(value)), "S": s}
+            own = accuracy(D=Fraction(0), compensated=compensate, **shown, **known)["G"]
+            lost = s - r + 2 * own * s if subnormal else Fraction(0)
+            t = accuracy(D=lost, compensated=compensate, **shown, **known)["T"] if s else Fraction(0)
+            assert abs(Fraction(float(bound)) - t) <= own * (t + 4 * s)  # computed in float64, as the chapter says
+            honest = accuracy(D=s - r, compensated=compensate, **shown | {"exact": e}, **known)["B"] if s else 0
+            assert honest + abs(Fraction(float(value)) - e) <= Fraction(float(bound)), "the judge's own error is inside"
 
 
 def test_gradients_are_within_the_bound_in_every_mode() -> None:
@@ -56,7 +104,7 @@ def test_gradients_are_within_the_bound_in_every_mode() -> None:
         x, w, b = (rng.standard_normal(s).astype(np.float32) for s in ((3, 4, 9), (6, 2, 3), (6,)))
         g = rng.standard_normal(conv1d(x, w, b, **how).shape).astype(np.float32)
         exact = conv1d_vjp(*(a.astype(np.float64) for a in (x, w, b, g)), **how)
-        bounds = conv1d_vjp_bound(x, w, b, g, **how, **F32)
+        bounds = conv1d_vjp_bound(x, w, b, g, **how, units=F32)
         for got, want, bound in zip(conv1d_vjp(x, w, b, g, **how), exact, bounds, strict=True):
             assert bound.shape == got.shape
             assert (np.abs(got - want) <= bound).all()
@@ -69,25 +117,25 @@ def test_bfloat16_operands_break_the_bound_where_n_is_small() -> None:
         x, w = (rng.standard_normal(s).astype(np.float32) for s in ((1, n, 200), (1, n, 1)))
         rounded = conv1d(*(a.astype(ml_dtypes.bfloat16).astype(np.float32) for a in (x, w)))
         exact = conv1d(x.astype(np.float64), w.astype(np.float64))
-        assert (np.abs(rounded - exact) > conv1d_bound(x, w, **F32)).mean() > 0.9
+        assert (np.abs(rounded - exact) > conv1d_bound(x, w, units=F32)).mean() > 0.9
 
 
 def test_samples_that_no_tap_reads_have_the_bound_zero() -> None:
     x, w = np.ones((1, 1, 7), dtype=np.float32), np.ones((1, 1, 1), dtype=np.float32)
-    bx, _, gb = conv1d_vjp_bound(x, w, None, np.ones((1, 1, 3), dtype=np.float32), stride=3, **F32)
+    bx, _, gb = conv1d_vjp_bound(x, w, None, np.ones((1, 1, 3), dtype=np.float32), stride=3, units=F32)
     assert gb is None
     assert (bx[0, 0] > 0).tolist() == [True, False, False, True, False, False, True]
-    assert (conv1d_bound(x, 0 * w, **F32) == 0).all()
+    assert (conv1d_bound(x, 0 * w, units=F32) == 0).all()
 
 
 def test_exact_arithmetic_has_no_room_and_no_arithmetic_has_all() -> None:
     x, w = np.ones((1, 3000, 4)), np.ones((1, 3000, 1))
-    integers = conv1d_bound(x, w, unit_roundoff_accumulate=0.0, unit_roundoff_result=0.0)
+    integers = conv1d_bound(x, w, units=Units(0.0, 0.0))
     assert (integers < 1e-5).all()  # what is left is the float64 of the reference
-    assert np.isinf(conv1d_bound(x, w, unit_roundoff_accumulate=2.0**-11, unit_roundoff_result=2.0**-11)).all()
+    assert np.isinf(conv1d_bound(x, w, units=Units(2.0**-11, 2.0**-11))).all()
     assert gamma(np, np.array([1.0, 4.0]), 0.25).tolist() == [1 / 3, np.inf]
     with pytest.raises(ValueError, match="no format"):
-        conv1d_bound(x, w, unit_roundoff_accumulate=0.3, unit_roundoff_result=0.0)
+        conv1d_bound(x, w, units=Units(0.3, 0.0))
 
 
 def test_halves_and_complex_operands_have_bounds() -> None:
@@ -95,13 +143,13 @@ def test_halves_and_complex_operands_have_bounds() -> None:
     for dtype, u in ((np.float16, 2.0**-11), (ml_dtypes.bfloat16, 2.0**-8)):
         x, w = (rng.standard_normal(s).astype(dtype) for s in ((2, 3, 9), (4, 3, 3)))
         exact = conv1d(x.astype(np.float64), w.astype(np.float64))
-        bound = conv1d_bound(x, w, unit_roundoff_accumulate=2.0**-24, unit_roundoff_result=u)
+        bound = conv1d_bound(x, w, units=Units(2.0**-24, u))
         got = conv1d(x.astype(np.float32), w.astype(np.float32)).astype(dtype).astype(np.float64)
         assert (np.abs(got - exact) <= bound).all()
     z, v = (rng.standard_normal(s) + 1j * rng.standard_normal(s) for s in ((2, 3, 9), (4, 3, 3)))
     z, v = z.astype(np.complex64), v.astype(np.complex64)
     exact = conv1d(z.astype(np.complex128), v.astype(np.complex128))
-    assert (np.abs(conv1d(z, v) - exact) <= conv1d_bound(z, v, **F32)).all()
+    assert (np.abs(conv1d(z, v) - exact) <= conv1d_bound(z, v, units=F32)).all()
 
 
 def test_non_finite_values_reach_exactly_what_reads_them() -> None:

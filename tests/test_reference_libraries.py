@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from conv1d_cts.reference import autodiff, conv1d, conv1d_jvp, conv1d_vjp
-from conv1d_cts.reference.bounds import conv1d_bound, conv1d_vjp_bound
+from conv1d_cts.reference.bounds import Units, conv1d_bound, conv1d_vjp_bound
 from conv1d_cts.spec.geometry import Geometry
 from conv1d_cts.spec.padding import PADDING_MODES
 from tests.test_reference_definition import lattice
@@ -55,7 +55,7 @@ def test_every_library_gives_the_bits_of_numpy(library: tuple[Callable[..., Any]
         how = keywords(g, mode)
         x, w, b, cotangent = (lattice(s, i) for i, s in enumerate((g.x_shape, g.w_shape, g.b_shape, g.y_shape)))
         nx, nw, nb, nc = (native(a.copy()) for a in (x, w, b, cotangent))
-        units = {"unit_roundoff_accumulate": 2.0**-24, "unit_roundoff_result": 2.0**-24}
+        units = Units(2.0**-24, 2.0**-24)
         pairs = [
             (conv1d(nx, nw, nb, **how), conv1d(x, w, b, **how)),
             *zip(conv1d_vjp(nx, nw, nb, nc, **how), conv1d_vjp(x, w, b, cotangent, **how), strict=True),
@@ -63,9 +63,9 @@ def test_every_library_gives_the_bits_of_numpy(library: tuple[Callable[..., Any]
             (second(nx, nw, nb, nc, how), second(x, w, b, cotangent, how)),
         ]
         if not compiled:
-            bounds = conv1d_vjp_bound(nx, nw, nb, nc, **how, **units)
-            pairs.append((conv1d_bound(nx, nw, nb, **how, **units), conv1d_bound(x, w, b, **how, **units)))
-            pairs.extend(zip(bounds, conv1d_vjp_bound(x, w, b, cotangent, **how, **units), strict=True))
+            bounds = conv1d_vjp_bound(nx, nw, nb, nc, **how, units=units)
+            pairs.append((conv1d_bound(nx, nw, nb, **how, units=units), conv1d_bound(x, w, b, **how, units=units)))
+            pairs.extend(zip(bounds, conv1d_vjp_bound(x, w, b, cotangent, **how, units=units), strict=True))
         for got, want in pairs:
             assert type(got) is type(nx)
             assert np.array_equal(plain(got), want)

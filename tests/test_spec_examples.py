@@ -11,6 +11,7 @@ import pytest
 
 from conv1d_cts.spec.definition import Number, Vector, conv1d, conv1d_vjp
 from conv1d_cts.spec.geometry import Geometry
+from tests.chapter_formulas import accuracy, gamma
 
 X: Vector = [0, 3, 4, 5]
 W: Vector = [1, 2]
@@ -88,22 +89,16 @@ def test_gradient_table(row: Row) -> None:
     assert (gx[0][0], gw[0][0]) == (_ints(row[2]), _ints(row[3]))
 
 
-def _gamma(n: int, u: float) -> float:
-    return n * u / (1 - n * u)
-
-
-def _bound(n: int, s: float, exact: float, u_acc: float, u_out: float, omega: float) -> float:
-    gamma = _gamma(n + 2, u_acc)
-    return (1 + u_out) * gamma * s + u_out * exact + (2 * n + 2) * (1 + gamma) * (1 + u_out) * omega
-
-
 def test_accuracy_example() -> None:
     text, u, half = _chapter("05-accuracy.md"), 2.0**-24, 2.0**-11
-    assert f"gamma_5(u) = {_gamma(5, u):.6e}" in text
-    assert f"B = {_bound(3, 2 + u, u, u, u, 2.0**-150):.5e}" in text
-    assert f"gamma_67(2^-11) = {_gamma(67, half):.7f}" in text
-    assert f"B(2^-11) = {_bound(65, 2112, 2112, half, half, 2.0**-25):.1f}" in text
-    assert f"B(2^-24) = {_bound(65, 2112, 2112, u, half, 2.0**-25):.4f}" in text
+    known = {"u_in": 0.0, "D": 0.0, "v": 2.0**-53, "ref": 0.0, "compensated": False}
+    short = {"n": 65, "S": 2112.0, "exact": 2112.0, "u_out": half, "omega_out": 2.0**-14, **known}
+    first = accuracy(n=3, S=2 + u, exact=u, u_acc=u, u_out=u, omega_acc=2.0**-126, omega_out=2.0**-126, **known)
+    assert f"gamma(4, u) = {gamma(4, u):.6e}" in text
+    assert f"B = {first['B']:.5e}" in text
+    assert f"gamma(66, 2^-11) = {gamma(66, half):.7f}" in text
+    assert f"B(2^-11) = {accuracy(u_acc=half, omega_acc=2.0**-14, **short)['B']:.1f}" in text
+    assert f"B(2^-24) = {accuracy(u_acc=u, omega_acc=2.0**-126, **short)['B']:.4f}" in text
     serial = np.float16(2048)
     for _ in range(64):
         serial = np.float16(serial + np.float16(1))
@@ -208,7 +203,7 @@ def test_ex_11_two_filters(learn: Callable[..., tuple[list[Array], list[float]]]
 
 def test_ex_12_trajectories_agree_within_the_bound() -> None:
     def allowance(t: int, u: float) -> float:
-        eta = _gamma(7, u) + _gamma(5 * t + 8, 2.0**-53)
+        eta = gamma(7, u) + gamma(5 * t + 8, 2.0**-53)
         return 2 * 0.05 * t * eta / (1 - eta)
 
     runs = [

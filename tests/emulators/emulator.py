@@ -29,9 +29,12 @@ class Restricted(Backend):
             raise TypeError(f"{self.name} has no {x.dtype}")
         return super().accept(x, w, b, args)
 
-    def gradients(self, x: Array, w: Array, b: Array, cotangent: Array, **parameters: object) -> tuple[Array, ...]:
-        """Return gx, gw and gb."""
-        return self.vjp(lambda *primals: self.conv1d(*primals, **parameters), (x, w, b), cotangent)
+    def gradients(
+        self, x: Array, w: Array, b: Array | None, cotangent: Array, **parameters: object
+    ) -> tuple[Array, ...]:
+        """Return gx, gw and, where there is a bias, gb."""
+        primals = (x, w) if b is None else (x, w, b)
+        return self.vjp(lambda *primals: self.conv1d(*primals, **parameters), primals, cotangent)
 
 
 class Emulator(Restricted):
