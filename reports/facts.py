@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from conv1d_cts.reports.certificate import Certificate, ClauseRow
 from conv1d_cts.reports.text import one_line
@@ -61,6 +62,35 @@ def findings(certificate: Certificate) -> list[Finding]:
 def worst(certificate: Certificate) -> Finding | None:
     """The gravest finding, or None where there is nothing to tell."""
     return next(iter(findings(certificate)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """The worst error of a clause on any surface: as a share of its bound, in units in the last place, and where."""
+
+    clause: str
+    surface: str
+    of_bound: float
+    ulps: float
+    at: str
+    power: str
+
+
+def accuracies(certificate: Certificate) -> list[Accuracy]:
+    """For each clause judged by bounds, the surface that came nearest to one; in the certificate's order."""
+    found: dict[str, Accuracy] = {}
+    for row in certificate["clauses"]:
+        measured = row["evidence"].get("accuracy")
+        if measured and (row["id"] not in found or measured["of_bound"] > found[row["id"]].of_bound):
+            place = row["id"], one_line(row["surface"], 40)
+            numbers = measured["of_bound"], measured["ulps"]
+            found[row["id"]] = Accuracy(*place, *numbers, one_line(measured["at"], 60), power(measured))
+    return list(found.values())
+
+
+def power(measured: Mapping[str, Any]) -> str:
+    """The smallest error, relative to the exact value, that the run could not have missed: "float32 1.2e-07"."""
+    return ", ".join(f"{one_line(dtype, 20)} {least:.2g}" for dtype, least in sorted(measured["power"].items()))
 
 
 def version(certificate: Certificate) -> str:

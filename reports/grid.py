@@ -22,7 +22,7 @@ from conv1d_cts.spec.clauses import Clause
 
 _LIMIT: Final = 3000
 _UNKNOWN: Final = "Clauses that this version of the spec does not have"
-_SHOWN: Final = ("message", "finding", "expected", "got", "confirmed", "reproducer", "case", "deviations")
+_SHOWN: Final = ("accuracy", "message", "finding", "expected", "got", "confirmed", "reproducer", "case", "deviations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +238,17 @@ def _blocks(row: ClauseRow) -> Iterable[Block]:
         yield from _labelled(entry, {"when": "code", "message": "prose", "case": "case", "reproducer": "script"})
     kinds = {"finding": "prose", "message": "prose", "case": "case", "expected": "code", "got": "code"}
     yield from _labelled(evidence, {**kinds, "confirmed": "prose", "reproducer": "script"})
+    if "accuracy" in evidence:
+        yield from _accuracy(evidence["accuracy"])
     for key in sorted(set(evidence) - set(_SHOWN)):
         yield Block(one_line(key, 40), _text(json.dumps(evidence[key])), "prose")
+
+
+def _accuracy(measured: Mapping[str, Any]) -> Iterable[Block]:
+    worst = f"{measured['of_bound']:.3g} of its bound, {measured['ulps']:.3g} ulp, in {measured['at']}"
+    yield Block("worst error", _text(worst), "prose")
+    yield from _labelled({"of the case": measured["case"]}, {"of the case": "case"})
+    yield Block("surely seen from", _text(facts.power(measured) or "none"), "prose")
 
 
 def _labelled(evidence: Mapping[str, Any], kinds: Mapping[str, str]) -> Iterable[Block]:

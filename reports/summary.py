@@ -19,7 +19,7 @@ _LIMIT: Final = 4000
 
 def summary(certificates: Sequence[Certificate], broken: Sequence[str], clauses: Mapping[str, Clause]) -> str:
     """The Markdown page: one table, then every failure and deviation with its case and reproducer."""
-    lines = ["# conv1d conformance", "", *_notes(certificates, broken), *_table(certificates)]
+    lines = ["# conv1d conformance", "", *_notes(certificates, broken), *_table(certificates), *_accuracy(certificates)]
     for certificate in certificates:
         lines += _details(certificate, clauses)
     return "\n".join(lines).rstrip("\n") + "\n"
@@ -56,6 +56,23 @@ def _cells(certificate: Certificate) -> list[str]:
         *map(str, numbers),
         markdown(worst.line) if worst else "none",
     ]
+
+
+def _accuracy(certificates: Iterable[Certificate]) -> Iterator[str]:
+    """The worst errors: one line for each clause of each backend that is judged by bounds."""
+    rows = [(certificate, found) for certificate in certificates for found in facts.accuracies(certificate)]
+    if not rows:
+        return
+    yield from ("## Worst errors", "")
+    yield "Of what passed: the largest error as a share of its proved bound, and in units in the last place (ulp)."
+    yield "An error as large as the last column says, relative to the exact value, could not have been missed."
+    yield from ("", "| backend | clause | surface | of the bound | ulp | element | seen from |")
+    yield "| --- | --- | --- | ---: | ---: | --- | --- |"
+    for certificate, found in rows:
+        cells = [certificate["backend"]["name"], found.clause, found.surface, f"{found.of_bound:.3g}",
+                 f"{found.ulps:.3g}", found.at, found.power]  # fmt: skip
+        yield f"| {' | '.join(map(markdown, cells))} |"
+    yield ""
 
 
 def _details(certificate: Certificate, clauses: Mapping[str, Clause]) -> Iterator[str]:

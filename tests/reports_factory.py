@@ -62,6 +62,9 @@ DEVIATION = {
     "message": "y differs at 1 of 4 samples",
     "case": CASE,
 }
+ACCURACY = {
+    "of_bound": 0.312, "ulps": 0.83, "at": "y[0, 1, 5]", "case": CASE, "power": {"float64": 4.4e-16, "float32": 1.2e-7},
+}  # fmt: skip
 EVIDENCE: Mapping[str, dict[str, Any]] = {
     "fail": FAILURE,
     "crash": {**FAILURE, "message": "the process died of SIGSEGV", "got": "signal 11"},

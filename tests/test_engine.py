@@ -15,6 +15,7 @@ from conv1d_cts.conformance.backend import Backend, Surface
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, Trial
 from conv1d_cts.conformance.isolation.process import Limits
+from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.ledger import Limit, LimitRecord, Tally, overall, row
 from conv1d_cts.conformance.pool import FLOATS, PROFILES, pool
 from conv1d_cts.conformance.values import forward_is_exact
@@ -178,3 +179,27 @@ def test_a_row_shows_the_worst_of_its_checks_and_adds_their_counts() -> None:
     bad.kind, bad.failure = "fail", {"message": "wrong"}
     shown = row([good, bad])
     assert (shown["verdict"], shown["examples"]["telling"], shown["evidence"]) == ("fail", 8, {"message": "wrong"})
+
+
+def measured(of_bound: float, power: float, judged: int = 8) -> Accuracy:
+    return Accuracy(of_bound, 0.5, f"y[{of_bound}]", power, judged)
+
+
+def test_the_worst_error_and_the_power_of_each_dtype_go_to_the_certificate() -> None:
+    first, second = Tally("ACC-1", "functional", 1), Tally("ACC-1", "functional", 1)
+    first.held(measured(0.25, 1e-7), {"dtype": "float32", "n": 1})
+    first.held(measured(0.123456, 1e-8), {"dtype": "float32", "n": 2})
+    second.held(measured(0.654321, 1e-16), {"dtype": "float64", "n": 3})
+    second.held(measured(0.3, float("inf")), {"dtype": "float16", "n": 4})
+    assert row([first, second])["evidence"]["accuracy"] == {
+        "of_bound": 0.654, "ulps": 0.5, "at": "y[0.654321]", "case": {"dtype": "float64", "n": 3},
+        "power": {"float32": 1e-8, "float64": 1e-16},
+    }  # fmt: skip
+    assert row([first, second])["verdict"] == "pass"
+
+
+def test_an_example_without_a_bound_does_not_tell() -> None:
+    tally = Tally("ACC-1", "functional", 1)
+    tally.held(measured(0.0, float("inf"), judged=0), {"dtype": "bfloat16"})
+    issued = row([tally])
+    assert (issued["verdict"], issued["examples"]["run"], issued["examples"]["telling"]) == ("vacuous", 1, 0)

@@ -11,12 +11,13 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from conv1d_cts.reports import badges, certificate, write_report
+from conv1d_cts.reports import badges, certificate, facts, write_report
+from conv1d_cts.reports.certificate import validate
 from conv1d_cts.reports.diff import diff
 from conv1d_cts.reports.junit import junit
 from conv1d_cts.reports.summary import summary
 from conv1d_cts.reports.terminal import show
-from tests.reports_factory import FAILURE, HOSTILE, make_certificate, make_clauses, make_row, make_set
+from tests.reports_factory import ACCURACY, FAILURE, HOSTILE, make_certificate, make_clauses, make_row, make_set
 
 CLAUSES = make_clauses()
 SET = list(make_set().values())
@@ -190,3 +191,20 @@ def test_a_report_is_written_beside_the_certificates_and_written_again_the_same(
     assert len(paths.badges) == 10
     assert write_report(tmp_path) == paths
     assert {path: path.read_bytes() for path in first} == first
+
+
+def test_the_worst_errors_are_told_once_a_clause() -> None:
+    nearer = {**ACCURACY, "of_bound": 0.5, "at": HOSTILE}
+    issued = make_certificate("torch")
+    for row in issued["clauses"]:
+        if row["id"] == "ACC-1":
+            row["evidence"] = {"accuracy": nearer if row["surface"] == "padded" else ACCURACY}
+    assert [(a.clause, a.surface, a.of_bound) for a in facts.accuracies(validate(issued, "x"))] == [
+        ("ACC-1", "padded", 0.5)
+    ]
+    text = summary([issued], [], CLAUSES)
+    (line,) = [line for line in text.split("\n") if line.startswith("| torch | ACC\\-1 | padded |")]
+    assert "| 0.5 | 0.83 |" in line
+    assert line.endswith("| float32 1.2e\\-07, float64 4.4e\\-16 |")
+    assert "<script>" not in line
+    assert "Worst errors" not in summary([make_certificate("torch")], [], CLAUSES)

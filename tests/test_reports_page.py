@@ -12,7 +12,7 @@ from conv1d_cts.reports import grid
 from conv1d_cts.reports.certificate import Certificate, validate
 from conv1d_cts.reports.page import page
 from conv1d_cts.reports.rendering import markdown_html
-from tests.reports_factory import DEVIATION, FAILURE, HOSTILE, make_certificate, make_clauses, make_set
+from tests.reports_factory import ACCURACY, DEVIATION, FAILURE, HOSTILE, make_certificate, make_clauses, make_set
 
 CLAUSES = make_clauses()
 LIMIT = 2_000_000
@@ -192,3 +192,11 @@ def test_dtypes_whose_surfaces_disagree_name_them() -> None:
         {"surface": s, "dtype": "float32", "class": c, "text": ""} for s, c in (("a", "ieee"), ("b", "tf32"))
     ]
     assert grid.panels([issued])[0].arithmetic == (("float32", "ieee on a, tf32 on b"),)
+
+
+def test_the_worst_error_of_a_clause_is_on_its_cell() -> None:
+    issued = make_certificate("torch")
+    issued["clauses"][0]["evidence"] = {"accuracy": ACCURACY}
+    shown = Reader(page([issued], [], CLAUSES))
+    assert "0.312 of its bound, 0.83 ulp, in y[0, 1, 5]" in shown.text
+    assert "float32 1.2e-07, float64 4.4e-16" in shown.text
