@@ -18,6 +18,7 @@ versions = {"jax": jax.__version__, "jaxlib": jaxlib.__version__}
 dtypes = (
     "float16", "bfloat16", "float32", "float64", "complex64", "complex128", "int8", "int16", "int32", "int64", "uint8",
 )  # fmt: skip
+precision_switches = {"float32": "jax_default_matmul_precision"}
 _NAMES = {"valid": "VALID", "same": "SAME", "same_lower": "SAME_LOWER"}
 _MODES = {"zeros": "constant", "replicate": "edge", "circular": "wrap"}
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 name = native = "tensorflow"
 versions = {"tensorflow": tf.__version__}
 dtypes = ("float16", "bfloat16", "float32", "float64", "int32")
+precision_switches = {"float32": "TF_ENABLE_ONEDNN_OPTS"}
 _NAMES = {"valid": "VALID", "same": "SAME", (0, 0): "VALID"}
 _MODES = {"zeros": "CONSTANT", "constant": "CONSTANT", "reflect": "REFLECT", "symmetric": "SYMMETRIC"}
 

@@ -15,6 +15,7 @@ versions = {"torch": torch.__version__}
 dtypes = (
     "float16", "bfloat16", "float32", "float64", "complex64", "complex128", "int8", "int16", "int32", "int64", "uint8",
 )  # fmt: skip
+precision_switches = {"float32": "torch.backends.cudnn.allow_tf32"}
 
 
 def conv1d(x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.isolation.process import BackendProcess, Died, Limits
 from conv1d_cts.conformance.isolation.wire import decode, encode
 from conv1d_cts.conformance.recipes import Operands
+
+if TYPE_CHECKING:  # which asks backends itself
+    from conv1d_cts.conformance.arithmetic.fingerprint import Fingerprint
 
 Array = np.ndarray[Any, Any]
 
@@ -107,6 +110,7 @@ class Backend:
     device: str = "cpu"
     python: str = sys.executable
     limits: Limits = field(default_factory=Limits)
+    fingerprints: dict[tuple[str, str, str], Fingerprint] = field(default_factory=dict)  # by surface, dtype, function
     _process: BackendProcess | None = field(default=None, repr=False)
     _spare: BackendProcess | None = field(default=None, repr=False)
 
@@ -132,13 +136,14 @@ class Backend:
 
     @contextmanager
     def fresh_process(self) -> Iterator[None]:
-        """A fresh process for what is asked inside; then the old one again, with all that it has compiled."""
+        """A fresh process, of which nothing is known, for what is asked inside; then the old one again."""
         kept, self._process = self._process, None
+        known, self.fingerprints = self.fingerprints, {}
         try:
             yield
         finally:
             self.replace_process()
-            self._process = kept
+            self._process, self.fingerprints = kept, known
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -180,10 +185,11 @@ def _settle(reply: dict[str, Any]) -> Answer | Refused:
 
 @dataclass(frozen=True)
 class Surface:
-    """One door to the operator in a backend."""
+    """One door to the operator in a backend; probes of a `brief` one keep to small sums."""
 
     backend: Backend
     name: str
+    brief: bool = False
 
     def answer(self, call: Call) -> Answer:
         """The answer to one call. Raises Refused, Died."""

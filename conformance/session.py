@@ -15,6 +15,8 @@ from typing import Any
 import conv1d_cts
 from conv1d_cts.adapters import known_deviations, registry
 from conv1d_cts.adapters.known_deviations import Deviation
+from conv1d_cts.conformance.arithmetic.fingerprint import Fingerprint
+from conv1d_cts.conformance.arithmetic.words import rows as arithmetic_rows
 from conv1d_cts.conformance.backend import Backend, Surface
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, Trial
@@ -101,7 +103,8 @@ class Session:
             raise UnknownOptionError(f"deviations: {error}") from None
 
     def _trial(self, name: str) -> Trial:
-        surface = Surface(self.backend, name)
+        further = name != self.surface_names[0]
+        surface = Surface(self.backend, name, brief=further and self.options.profile == "quick")
         try:
             limits = limits_of(surface, self.description)
         except ValueError as error:
@@ -184,6 +187,13 @@ class Session:
             for limit, record in self._records(name).items()
         ]
 
+    def arithmetic(self) -> list[dict[str, Any]]:
+        """The arithmetic found, a row for each dtype on each surface (chapter ARITH)."""
+        found: dict[tuple[str, str], list[Fingerprint]] = {}
+        for (surface, dtype, _), fingerprint in self.backend.fingerprints.items():
+            found.setdefault((surface, dtype), []).append(fingerprint)
+        return arithmetic_rows(found, self.description["switches"])
+
     def certificate(self, interrupted: bool) -> dict[str, Any]:
         """The certificate as plain data (chapter CONF)."""
         rows = self.rows()
@@ -201,7 +211,7 @@ class Session:
             },
             "verdict": overall(rows, complete),
             "clauses": rows,
-            "arithmetic": [],
+            "arithmetic": self.arithmetic(),
             "limits": self.limits(),
             "run": {
                 "started": self.started.isoformat(timespec="seconds"),

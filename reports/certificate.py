@@ -65,8 +65,19 @@ class ClauseRow(TypedDict):
     evidence: dict[str, Any]
 
 
-# The functional form, because `class` is a keyword of Python.
-ArithmeticRow = TypedDict("ArithmeticRow", {"surface": str, "dtype": str, "class": str, "text": str})
+# The functional form, because `class` is a keyword of Python. `switch` is what changes the arithmetic, `quantities` the
+# facts of y, gx, gw and gb with their evidence.
+ArithmeticRow = TypedDict(
+    "ArithmeticRow",
+    {
+        "surface": str,
+        "dtype": str,
+        "class": str,
+        "text": str,
+        "switch": NotRequired[str],
+        "quantities": NotRequired[list[dict[str, Any]]],
+    },
+)
 
 
 class LimitRow(TypedDict):

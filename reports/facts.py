@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from conv1d_cts.reports.certificate import Certificate, ClauseRow
+from conv1d_cts.conformance.arithmetic.classes import ORDER as CLASSES
+from conv1d_cts.reports.certificate import ArithmeticRow, Certificate, ClauseRow
 from conv1d_cts.reports.text import one_line
 
 VERDICTS: Final = (
@@ -16,6 +17,7 @@ VERDICTS: Final = (
 FAILED: Final = ("fail", "crash", "hang", "exit")
 CERTIFIED: Final = ("conformant", "conformant with deviations")
 SEVERITY: Final = ("crash", "hang", "exit", "fail", "error", "stale", "warning", "deviation")
+TIGHT: Final = ("exact", "ieee", "ieee-fp32-accumulate")  # classes of arithmetic that need no word of warning
 _STALE: Final = "stale deviation"
 _LINE: Final = 160
 
@@ -91,6 +93,34 @@ def accuracies(certificate: Certificate) -> list[Accuracy]:
 def power(measured: Mapping[str, Any]) -> str:
     """The smallest error, relative to the exact value, that the run could not have missed: "float32 1.2e-07"."""
     return ", ".join(f"{one_line(dtype, 20)} {least:.2g}" for dtype, least in sorted(measured["power"].items()))
+
+
+def arithmetic(certificate: Certificate) -> list[str]:
+    """One line a sentence on the arithmetic, with surfaces and switch: of the looser classes alone, worst first."""
+    rows = [row for row in certificate["arithmetic"] if row["class"] not in TIGHT]
+    sentences = dict.fromkeys(row["text"] for row in sorted(rows, key=_looseness, reverse=True))
+    return [one_line(_told(text, [row for row in rows if row["text"] == text], certificate), 400) for text in sentences]
+
+
+def _looseness(row: ArithmeticRow) -> int:
+    return CLASSES.index(row["class"]) if row["class"] in CLASSES else -1
+
+
+def _told(text: str, rows: list[ArithmeticRow], certificate: Certificate) -> str:
+    surfaces = [row["surface"] for row in rows]
+    where = "" if set(surfaces) >= set(certificate["backend"]["surfaces"]) else f" (on {', '.join(surfaces)})"
+    switch = rows[0].get("switch", "")
+    return f"{text}{where}" + (f". Changed by {switch}" if switch else "")
+
+
+def classes(certificate: Certificate) -> dict[str, list[str]]:
+    """The dtypes of each class of arithmetic, the tightest first; a dtype counts as the loosest of its surfaces."""
+    loosest: dict[str, str] = {}
+    for row in sorted(certificate["arithmetic"], key=_looseness):
+        loosest[row["dtype"]] = row["class"]
+    order = dict.fromkeys(row["dtype"] for row in certificate["arithmetic"])
+    found = {name: [dtype for dtype in order if loosest[dtype] == name] for name in (*CLASSES, "unknown")}
+    return {name: dtypes for name, dtypes in found.items() if dtypes}
 
 
 def version(certificate: Certificate) -> str:

@@ -94,6 +94,7 @@ class Panel:
     counts: tuple[tuple[str, int], ...]
     findings: tuple[tuple[facts.Finding, str], ...]
     arithmetic: tuple[tuple[str, str], ...]
+    loose: tuple[str, ...]
     certificate: Certificate
     facts: tuple[tuple[str, str], ...]
 
@@ -158,6 +159,7 @@ def _panel(certificate: Certificate, name: str) -> Panel:
         counts=tuple((verdict, number) for verdict, number in tally.items() if number),
         findings=tuple((f, f"{anchors[f.surface]}-{f.clause}") for f in facts.findings(certificate)),
         arithmetic=tuple(_arithmetic(certificate)),
+        loose=tuple(facts.arithmetic(certificate)),
         certificate=certificate,
         facts=tuple(_facts(certificate)),
     )

@@ -20,6 +20,7 @@ _LIMIT: Final = 4000
 def summary(certificates: Sequence[Certificate], broken: Sequence[str], clauses: Mapping[str, Clause]) -> str:
     """The Markdown page: one table, then every failure and deviation with its case and reproducer."""
     lines = ["# conv1d conformance", "", *_notes(certificates, broken), *_table(certificates), *_accuracy(certificates)]
+    lines += _arithmetic(certificates)
     for certificate in certificates:
         lines += _details(certificate, clauses)
     return "\n".join(lines).rstrip("\n") + "\n"
@@ -31,6 +32,9 @@ def _notes(certificates: Iterable[Certificate], broken: Iterable[str]) -> Iterat
     for certificate in certificates:
         if not certificate["suite"]["complete"]:
             yield from (f"> **Partial:** the run of {markdown(_title(certificate))} was cut short.", "")
+    for certificate in certificates:
+        for line in facts.arithmetic(certificate):
+            yield from (f"> **{markdown(_title(certificate))}:** {markdown(line)}.", "")
     if any(facts.warnings(certificate) for certificate in certificates):
         yield from ("A failed SHOULD counts as failed here and denies no certification.", "")
 
@@ -41,6 +45,17 @@ def _table(certificates: Iterable[Certificate]) -> Iterator[str]:
     for certificate in certificates:
         yield f"| {' | '.join(_cells(certificate))} |"
     yield ""
+
+
+def _arithmetic(certificates: Iterable[Certificate]) -> Iterator[str]:
+    """The classes of arithmetic, a row for each backend and class."""
+    rows = [(c, name, dtypes) for c in certificates for name, dtypes in facts.classes(c).items()]
+    if rows:
+        yield from ("## Arithmetic", "", "| backend | class | dtypes |", "| --- | --- | --- |")
+    for certificate, name, dtypes in rows:
+        yield f"| {markdown(_title(certificate))} | {markdown(name)} | {markdown(', '.join(dtypes))} |"
+    if rows:
+        yield ""
 
 
 def _cells(certificate: Certificate) -> list[str]:

@@ -29,6 +29,9 @@ def show(certificates: Sequence[Certificate], console: Console | None = None) ->
     """Print the table; rich leaves the colours out where there is no terminal or NO_COLOR is set."""
     console = console or Console()
     console.print(table(certificates, narrow=console.width < _NARROW))
+    for certificate in certificates:
+        for line in _arithmetic(certificate):
+            console.print(Text(line))
     for line in _notes(certificates):
         console.print(Text(line))
 
@@ -60,6 +63,16 @@ def _row(certificate: Certificate, limit: int) -> list[Text]:
         Text(str(tally["unsupported"])),
         Text(one_line(worst.line, limit) if worst else "none"),
     ]
+
+
+def _arithmetic(certificate: Certificate) -> list[str]:
+    """What arithmetic the backend computes in: the classes, and a sentence for each that is looser than it might be."""
+    found = facts.classes(certificate)
+    if not found:
+        return []
+    name = one_line(f"{certificate['backend']['name']} on {certificate['backend']['device']}", 60)
+    told = "; ".join(f"{class_}: {one_line(', '.join(dtypes), 200)}" for class_, dtypes in found.items())
+    return ["", f"Arithmetic of {name}: {told}.", *(f"  {line}." for line in facts.arithmetic(certificate))]
 
 
 def _notes(certificates: Sequence[Certificate]) -> list[str]:

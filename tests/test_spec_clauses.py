@@ -21,9 +21,10 @@ CHAPTERS = {
     "INV": 18,
     "EX": 12,
     "CONF": 2,
+    "ARITH": 2,
 }
 SHOULD = {"ACC-4", "ACC-5", "INV-4"}
-REPORT = {"OP-11", "GRAD-14", "ACC-7", "VAL-6", "VAL-8", "INV-18"}
+REPORT = {"OP-11", "GRAD-14", "ACC-7", "VAL-6", "VAL-8", "INV-18", "ARITH-1"}
 
 
 def test_every_chapter_numbers_its_clauses_without_gaps() -> None:

@@ -61,6 +61,7 @@ def describe(adapter: Any) -> Answer:
         "dtypes": list(adapter.dtypes) if hasattr(adapter, "dtypes") else None,
         "limits": dict(adapter.limits) if hasattr(adapter, "limits") else None,
         "native": str(getattr(adapter, "native", "")),
+        "switches": {str(k): str(v) for k, v in getattr(adapter, "precision_switches", {}).items()},
         "transforms": [name for name in _TRANSFORMS if hasattr(adapter, name)],
         "process": {
             "pid": os.getpid(),

@@ -1,0 +1,82 @@
+"""The errors of one quantity on sums of random signs: what moments and norms judge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from conv1d_cts.conformance import oracle
+from conv1d_cts.conformance.arithmetic import moments
+from conv1d_cts.conformance.arithmetic.moments import Moment, Units
+from conv1d_cts.conformance.arithmetic.sums import Array, Evaluator
+from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.recipes import Operands
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Errors of a quantity, all sums of n products of at most `largest`; `groups` share no random sign.
+
+    `norms` is, for each, the product of the 2-norms of the two operands it is made of, whole.
+    """
+
+    quantity: str
+    n: int
+    errors: Array
+    groups: int
+    largest: float
+    norms: Array
+
+    def moment(self, units: Units) -> Moment:
+        """The errors against those of an honest arithmetic with these units."""
+        return moments.moment(self.errors, self.n, self.groups, self.largest, units)
+
+    def norm_wise(self) -> float:
+        """The largest error as a share of the product of the norms."""
+        return float((np.abs(self.errors) / self.norms).max())
+
+
+def sample_y(evaluator: Evaluator, case: Case, given: Operands) -> Sample:
+    """Y: the signs of x are random; windows without a common sample are independent. Raises Refused, Died."""
+    g = case.geometry
+    plain = Operands(given.x, given.w, None, given.cotangent)
+    errors = _errors(evaluator.conv1d(case, plain), oracle.forward(case, plain))
+    groups = g.n * max(1, g.l_out // g.kernel)
+    norms = _norm(given.x, (1, 2)), _norm(given.w, (1, 2))
+    return _sample("y", g.c_in * g.kernel, errors, groups, (given.x, given.w), *norms)
+
+
+def sample_gradients(evaluator: Evaluator, case: Case, given: Operands) -> list[Sample]:
+    """Gx, gw, gb: the signs of the cotangent are random. Raises Refused, Died."""
+    g = case.geometry
+    got, want = evaluator.vjp(case, given, "xwb"), oracle.gradients(case, given)
+    errors = {name: _errors(got[name], want[name]) for name in "xwb"}
+    inner = errors["x"][:, :, g.kernel - 1 : g.l_out]  # the samples that every tap reads
+    gy, products = given.cotangent, g.n * g.l_out
+    ones = np.ones((1, products))
+    found = [
+        _sample("gx", g.c_out * g.kernel, inner, g.n * max(1, inner.shape[2] // g.kernel), (gy, given.w),
+                _norm(gy, (1, 2)), _norm(given.w, (0, 2))),
+        _sample("gw", products, errors["w"], g.c_out, (gy, given.x), _norm(gy, (0, 2)), _norm(given.x, (0, 2))),
+        _sample("gb", products, errors["b"][:, None, None], g.c_out, (gy, ones), _norm(gy, (0, 2)), _norm(ones, (1,))),
+    ]  # fmt: skip
+    return [sample for sample in found if sample.errors.size]
+
+
+def _errors(got: Array, want: Array) -> Array:
+    errors: Array = np.abs(np.real(got).astype(np.float64) - np.real(want))
+    return np.where(np.isnan(errors), np.inf, errors)
+
+
+def _norm(a: Array, axes: tuple[int, ...]) -> Array:
+    norm: Array = np.sqrt(np.sum(np.abs(a.astype(np.complex128)) ** 2, axis=axes))
+    return norm
+
+
+def _sample(
+    quantity: str, n: int, errors: Array, groups: int, operands: tuple[Array, Array], rows: Array, columns: Array
+) -> Sample:
+    """`rows` and `columns` are norms along the first two axes of the errors."""
+    largest = float(np.prod([np.abs(a.astype(np.complex128)).max() for a in operands]))
+    return Sample(quantity, n, errors, groups, largest, rows[:, None, None] * columns[None, :, None])
