@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from conv1d_cts.adapters.conditions import Fact
 from conv1d_cts.adapters.known_deviations import Deviation
+from conv1d_cts.conformance.arithmetic.fingerprint import Fingerprint
 from conv1d_cts.conformance.backend import Refused, Surface, Violation
 from conv1d_cts.conformance.cases import Case, case_from
 from conv1d_cts.conformance.isolation.process import Died
@@ -31,7 +32,7 @@ class Example(Protocol):
         """What a certificate says of it."""
 
 
-Body = Callable[[Surface, Any], str | Accuracy | None]
+Body = Callable[[Surface, Any], str | Accuracy | Fingerprint | None]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from conv1d_cts.adapters.conditions import Condition
 from conv1d_cts.adapters.known_deviations import Deviation
+from conv1d_cts.conformance.arithmetic.fingerprint import Fingerprint
 from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.spec.clauses import clauses
 
@@ -59,9 +60,13 @@ class Tally:
     accuracy: Accuracy | None = None
     least_accurate: dict[str, Any] = field(default_factory=dict)
     power: dict[str, float] = field(default_factory=dict)
+    fingerprints: list[Fingerprint] = field(default_factory=list)
 
-    def held(self, finding: str | Accuracy | None, case: dict[str, Any]) -> None:
+    def held(self, finding: str | Accuracy | Fingerprint | None, case: dict[str, Any]) -> None:
         """Count an example that held: what it showed, or how near it came to its bounds. One without any is void."""
+        if isinstance(finding, Fingerprint):
+            self.fingerprints.append(finding)
+            finding = finding.finding
         if isinstance(finding, Accuracy):
             self._measure(finding, case)
             self.counts["held" if finding.judged else "void"] += 1

@@ -28,7 +28,7 @@ from conv1d_cts.conformance.relatives import nearest
 from conv1d_cts.spec.clauses import clauses
 
 SCHEMA = 1
-LIMITS_CLAUSE = "CONF-2"
+LIMITS_CLAUSE, ARITHMETIC_CLAUSE = "CONF-2", "ARITH-1"
 
 
 class UnknownOptionError(LookupError):
@@ -190,8 +190,10 @@ class Session:
     def arithmetic(self) -> list[dict[str, Any]]:
         """The arithmetic found, a row for each dtype on each surface (chapter ARITH)."""
         found: dict[tuple[str, str], list[Fingerprint]] = {}
-        for (surface, dtype, _), fingerprint in self.backend.fingerprints.items():
-            found.setdefault((surface, dtype), []).append(fingerprint)
+        for surface in self.surface_names:
+            for tally in self.tallies.get((ARITHMETIC_CLAUSE, surface), ()):
+                for fingerprint in tally.fingerprints:
+                    found.setdefault((surface, fingerprint.dtype), []).append(fingerprint)
         return arithmetic_rows(found, self.description["switches"])
 
     def certificate(self, interrupted: bool) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 
 import click
 import numpy as np
@@ -67,10 +68,15 @@ def long_sums(seed: int) -> tuple[Geometry, tuple[str, ...]]:
 def classify(name: str, seed: int) -> Fingerprint:
     """The fingerprint of an emulator."""
     backend, (geometry, quantities) = emulator(name), long_sums(seed)
-    evaluator, dtype = InProcess(backend), backend.dtypes[0]
-    small = fingerprint(evaluator, dtype, (*FORWARD, *GRADIENTS), (SMALL,), seed)
-    large = fingerprint(evaluator, dtype, quantities, (geometry,), seed)
-    return Fingerprint(dtype, (*small.observations, *large.observations))
+    large = fingerprint(InProcess(backend), backend.dtypes[0], quantities, (geometry,), seed)
+    return Fingerprint(large.dtype, (*_small(name).observations, *large.observations))
+
+
+@cache
+def _small(name: str) -> Fingerprint:
+    """The part that all seeds share."""
+    backend = emulator(name)
+    return fingerprint(InProcess(backend), backend.dtypes[0], (*FORWARD, *GRADIENTS), (SMALL,))
 
 
 def _try(job: tuple[str, int]) -> tuple[str, int, str]:
@@ -86,7 +92,7 @@ def main(seeds: int, jobs: int, only: str) -> None:
     work = [(name, seed) for name in EMULATORS if only in name for seed in range(seeds)]
     started, wrong, done = time.monotonic(), [], Counter[str]()
     with ProcessPoolExecutor(jobs) as workers:
-        for name, seed, found in workers.map(_try, work, chunksize=5):
+        for name, seed, found in workers.map(_try, work, chunksize=20):
             done[name] += 1
             if found != right_class(name):
                 wrong.append((name, seed, found))

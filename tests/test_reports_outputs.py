@@ -47,7 +47,7 @@ def test_hostile_strings_cannot_change_the_structure_of_the_summary() -> None:
     inline = [child.type for token in tokens for child in token.children or ()]
     assert not {"html_inline", "link_open", "image"} & set(inline)
     assert not [token for token in tokens if token.type == "html_block"]
-    assert [token.tag for token in tokens if token.type == "heading_open"] == ["h1", "h2", "h3"]
+    assert [token.tag for token in tokens if token.type == "heading_open"] == ["h1", "h2", "h2", "h3"]
     assert len([token for token in tokens if token.type == "td_open"]) == 12
 
 

@@ -10,7 +10,7 @@ from conv1d_cts.conformance.arithmetic.classes import classify, loosest
 from conv1d_cts.conformance.arithmetic.facts import Fact, Facts
 from conv1d_cts.conformance.arithmetic.formats import format_of
 from conv1d_cts.conformance.arithmetic.integers import fingerprint_integers
-from conv1d_cts.conformance.arithmetic.moments import signed
+from conv1d_cts.conformance.arithmetic.moments import Moment, Units, signed
 from conv1d_cts.conformance.arithmetic.probes import Place, Probe
 from conv1d_cts.conformance.arithmetic.samples import Sample
 from conv1d_cts.conformance.arithmetic.sums import Evaluator, Sums
@@ -32,12 +32,15 @@ _OF_PRODUCTS: tuple[tuple[int, Callable[[Place], Probe]], ...] = (
 
 @dataclass(frozen=True)
 class Observation:
-    """What was found of one quantity at one size: facts, errors on random signs, the class and why no tighter one."""
+    """What was found of one quantity at one size: facts, the class, why no tighter one, errors on random signs.
+
+    `moment` holds those errors against sums with the unit roundoff of the dtype.
+    """
 
     facts: Facts
     name: str
     why: str
-    sample: Sample | None = None
+    moment: Moment | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,12 @@ class Fingerprint:
     def name(self) -> str:
         """The class: the loosest of those of the quantities and sizes."""
         return loosest([observation.name for observation in self.observations])
+
+    @property
+    def finding(self) -> str:
+        """Dtype, quantities and class on one line."""
+        quantities = dict.fromkeys(observation.facts.quantity for observation in self.observations)
+        return f"{self.dtype} {', '.join(quantities)}: {self.name}"
 
 
 def is_integer(dtype: str) -> bool:
@@ -84,7 +93,9 @@ def _observe(evaluator: Evaluator, case: Case, quantities: Sequence[str], seed: 
         if lost:
             facts = replace(facts, found={**facts.found, "random signs": Fact("random signs", None, lost)})
         sample = errors.get(quantity)
-        yield Observation(facts, *classify(facts, case.dtype, sample), sample)
+        unit = 2.0 ** -format_of(case.dtype).bits
+        moment = None if sample is None else sample.moment(Units(0.0, unit, unit))
+        yield Observation(facts, *classify(facts, case.dtype, sample), moment)
 
 
 def _of_integers(facts: Facts) -> tuple[str, str]:
@@ -103,8 +114,9 @@ def _samples(evaluator: Evaluator, case: Case, quantities: Sequence[str], seed: 
     try:
         if "y" in quantities:
             found.append(samples.sample_y(evaluator, case, given))
-        if set(quantities) - {"y"}:
-            found += samples.sample_gradients(evaluator, replace(case, bias=True), given)
+        wrt = "".join(quantity[1] for quantity in quantities if quantity != "y")
+        if wrt:
+            found += samples.sample_gradients(evaluator, replace(case, bias=True), given, wrt)
     except (Died, Violation) as problem:
         lost = f"no answer: {problem}"
     return {sample.quantity: sample for sample in found}, lost

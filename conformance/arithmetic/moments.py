@@ -62,7 +62,7 @@ def scale(n: int, largest: float, units: Units, oracle: float = _ORACLE) -> floa
 
 def worst_case(n: int, largest: float, units: Units, oracle: float = _ORACLE) -> float:
     """The bound of chapter ACC for n products of at most this size, rounded operands included; infinite where void."""
-    first, reference = (_gamma(n + 2, u) for u in (units.sums, oracle))
+    first, reference = (_gamma(n + 1, u) for u in (units.sums, oracle))
     relative = (1 + units.operands) ** 2 * (1 + first) - 1
     return n * largest * (relative * (1 + units.result) + units.result + reference) * (1 + 2.0**-40)
 

@@ -47,21 +47,36 @@ def sample_y(evaluator: Evaluator, case: Case, given: Operands) -> Sample:
     return _sample("y", g.c_in * g.kernel, errors, groups, (given.x, given.w), *norms)
 
 
-def sample_gradients(evaluator: Evaluator, case: Case, given: Operands) -> list[Sample]:
-    """Gx, gw, gb: the signs of the cotangent are random. Raises Refused, Died."""
-    g = case.geometry
-    got, want = evaluator.vjp(case, given, "xwb"), oracle.gradients(case, given)
-    errors = {name: _errors(got[name], want[name]) for name in "xwb"}
-    inner = errors["x"][:, :, g.kernel - 1 : g.l_out]  # the samples that every tap reads
-    gy, products = given.cotangent, g.n * g.l_out
-    ones = np.ones((1, products))
-    found = [
-        _sample("gx", g.c_out * g.kernel, inner, g.n * max(1, inner.shape[2] // g.kernel), (gy, given.w),
-                _norm(gy, (1, 2)), _norm(given.w, (0, 2))),
-        _sample("gw", products, errors["w"], g.c_out, (gy, given.x), _norm(gy, (0, 2)), _norm(given.x, (0, 2))),
-        _sample("gb", products, errors["b"][:, None, None], g.c_out, (gy, ones), _norm(gy, (0, 2)), _norm(ones, (1,))),
-    ]  # fmt: skip
+def sample_gradients(evaluator: Evaluator, case: Case, given: Operands, wrt: str = "xwb") -> list[Sample]:
+    """Those of gx, gw, gb that `wrt` names: the signs of the cotangent are random. Raises Refused, Died."""
+    want = oracle.gradients(case, given)
+    errors = {name: _errors(gradient, want[name]) for name, gradient in evaluator.vjp(case, given, wrt).items()}
+    found = [_SAMPLES[name](case, given, error) for name, error in errors.items()]
     return [sample for sample in found if sample.errors.size]
+
+
+def _gx(case: Case, given: Operands, errors: Array) -> Sample:
+    """The samples that every tap reads."""
+    g, gy = case.geometry, given.cotangent
+    inner = errors[:, :, g.kernel - 1 : g.l_out]
+    groups = g.n * max(1, inner.shape[2] // g.kernel)
+    return _sample("gx", g.c_out * g.kernel, inner, groups, (gy, given.w), _norm(gy, (1, 2)), _norm(given.w, (0, 2)))
+
+
+def _gw(case: Case, given: Operands, errors: Array) -> Sample:
+    g, gy = case.geometry, given.cotangent
+    norms = _norm(gy, (0, 2)), _norm(given.x, (0, 2))
+    return _sample("gw", g.n * g.l_out, errors, g.c_out, (gy, given.x), *norms)
+
+
+def _gb(case: Case, given: Operands, errors: Array) -> Sample:
+    g, gy = case.geometry, given.cotangent
+    ones = np.ones((1, g.n * g.l_out))
+    norms = _norm(gy, (0, 2)), _norm(ones, (1,))
+    return _sample("gb", g.n * g.l_out, errors[:, None, None], g.c_out, (gy, ones), *norms)
+
+
+_SAMPLES = {"x": _gx, "w": _gw, "b": _gb}
 
 
 def _errors(got: Array, want: Array) -> Array:

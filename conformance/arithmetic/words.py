@@ -8,8 +8,7 @@ from typing import Any
 from conv1d_cts.conformance.arithmetic.classes import FAIL, NORM_WISE, ORDER, UNKNOWN
 from conv1d_cts.conformance.arithmetic.facts import Facts
 from conv1d_cts.conformance.arithmetic.fingerprint import Fingerprint, Observation, is_integer
-from conv1d_cts.conformance.arithmetic.formats import format_of
-from conv1d_cts.conformance.arithmetic.moments import Units
+from conv1d_cts.conformance.arithmetic.moments import Moment
 
 Row = dict[str, Any]
 
@@ -29,7 +28,7 @@ def _row(surface: str, dtype: str, observations: Sequence[Observation], switch: 
         "dtype": dtype,
         "class": name,
         "text": sentence(dtype, observations),
-        "quantities": [_quantity(dtype, own) for own in _by_quantity(observations)],
+        "quantities": [_quantity(own) for own in _by_quantity(observations)],
     }
     return row | ({"switch": switch} if switch else {})
 
@@ -41,7 +40,7 @@ def _by_quantity(observations: Iterable[Observation]) -> list[list[Observation]]
     return list(quantities.values())
 
 
-def _quantity(dtype: str, own: Sequence[Observation]) -> Row:
+def _quantity(own: Sequence[Observation]) -> Row:
     worst = max(own, key=lambda o: -1 if o.name == UNKNOWN else ORDER.index(o.name))
     row: Row = {
         "quantity": own[0].facts.quantity,
@@ -51,7 +50,7 @@ def _quantity(dtype: str, own: Sequence[Observation]) -> Row:
     }
     if worst.why:
         row["why"] = worst.why
-    moments = [_moment(dtype, o) for o in own if o.sample is not None]
+    moments = [_moment(o.facts.n, o.moment) for o in own if o.moment is not None]
     return row | ({"random signs": moments} if moments else {})
 
 
@@ -76,12 +75,9 @@ def _value(facts: Facts, name: str) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _moment(dtype: str, observation: Observation) -> str:
-    assert observation.sample is not None
-    unit = 2.0 ** -format_of(dtype).bits
-    found = observation.sample.moment(Units(0.0, unit, unit))
+def _moment(n: int, found: Moment) -> str:
     return (
-        f"{observation.facts.n} products: mean square {found.mean_square:.1e} of at most {found.limit:.1e},"
+        f"{n} products: mean square {found.mean_square:.1e} of at most {found.limit:.1e},"
         f" largest {found.largest:.1e} of at most {found.largest_limit:.1e}"
     )
 
