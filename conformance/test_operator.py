@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from conv1d_cts.conformance.backend import Surface, Violation
 from conv1d_cts.conformance.cases import Case
-from conv1d_cts.conformance.check import tries
+from conv1d_cts.conformance.check import Check, as_test, tries
 from conv1d_cts.conformance.recipes import lattice_fits, operands
 from conv1d_cts.conformance.values import forward_is_exact, is_plain, non_empty, with_bias
 
@@ -67,12 +68,11 @@ def integer_arithmetic(surface: Surface, case: Case) -> str:
     return f"{case.dtype}: exact"
 
 
-def _integers(case: Case) -> Case:
-    return replace(case, dtype=_INTEGER_DTYPES[case.seed % len(_INTEGER_DTYPES)])
+def _integers(cases: tuple[Case, ...]) -> Iterator[Case]:
+    """The plain cases of the pool in each integer dtype."""
+    plain = [case for case in cases if _zeros(case) and is_plain(case.geometry)]
+    for dtype in _INTEGER_DTYPES:
+        yield from (replace(case, dtype=dtype) for case in plain if lattice_fits(case.geometry, dtype))
 
 
-test_op_11_integers = tries(
-    "OP-11", integer_arithmetic,
-    lambda c: _zeros(c) and is_plain(c.geometry) and lattice_fits(c.geometry, c.dtype),
-    prepare=_integers, may_refuse=True, sampled=True
-)  # fmt: skip
+test_op_11_integers = as_test(Check("OP-11", integer_arithmetic, _integers, may_refuse=True, sampled=True))

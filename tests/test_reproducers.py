@@ -1,4 +1,4 @@
-"""Every known deviation's reproducer shows its fault: plain framework code, in a fresh process, without this package."""
+"""The reproducer of every known deviation shows its fault: plain framework code, in a fresh process, by itself."""
 
 from __future__ import annotations
 
