@@ -1,4 +1,4 @@
-"""What checks there are: every one by the name of its test, and those of a clause."""
+"""What checks there are: every one by the name of its test, those of a clause, and whether one would try a case."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from functools import cache
 from importlib import import_module
 
 from conv1d_cts import conformance
+from conv1d_cts.adapters.known_deviations import Deviation
+from conv1d_cts.conformance.cases import case_from
 from conv1d_cts.conformance.check import Check
 
 
@@ -26,3 +28,17 @@ def checks() -> tuple[tuple[str, Check], ...]:
 def checks_of(clause: str) -> list[str]:
     """Where the checks of a clause are: module, test, and what the body says of itself."""
     return [f"  {name}: {(check.body.__doc__ or '').strip()}" for name, check in checks() if check.clause == clause]
+
+
+def require_case_is_tried(deviation: Deviation) -> None:
+    """Raise ValueError where the recorded case is none, or one that no check of the deviation's clauses takes."""
+    try:
+        case = case_from(dict(deviation.case))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the case of {deviation.when.text!r} is none: {error}") from None
+    for _, check in checks():
+        if check.clause in deviation.clauses:
+            fixed = list(check.select(()))
+            if any(example not in fixed for example in check.select((case,))):
+                return
+    raise ValueError(f"no check of {', '.join(deviation.clauses)} tries the case of {deviation.when.text!r}")

@@ -41,7 +41,8 @@ class Check:
 
     `select` takes the pool and gives the examples that can tell right from wrong; `extra` are facts that every example
     shares (the program it runs); `may_refuse` where the clause allows a clean refusal, `must_refuse` where it asks for
-    one; a `sampled` check takes an even sample of its examples; fewer than `minimum` that held prove nothing.
+    one; a `sampled` check takes an even sample of its examples; fewer than `minimum` that held prove nothing. What the
+    body finds must be one thing `throughout` where the clause calls a mixture a fault.
     """
 
     clause: str
@@ -52,6 +53,7 @@ class Check:
     must_refuse: bool = False
     sampled: bool = False
     minimum: int = 3
+    throughout: bool = False
 
 
 @dataclass
@@ -87,10 +89,14 @@ class Trial:
         `earlier` are the tallies of the clause's checks before this one; the `last` of them judges what is stale.
         """
         tally = Tally(check.clause, self.surface.name, check.minimum)
+        seen = []
         for example in self._examples(check):
-            self._try(check, example, tally)
+            seen.append((self._try(check, example, tally), example))
             if tally.kind:
                 break
+        found = [(finding, example) for finding, example in seen if finding]
+        if check.throughout and found and not tally.kind:
+            self._judge_mixture(check, found, tally)
         if last:
             tally.judge_stale(self._entries(check), earlier)
         return tally
@@ -108,16 +114,17 @@ class Trial:
         chosen = evenly(possible, self.sample) if check.sampled else possible
         return [*first, *chosen, *evenly(limited, check.minimum)]
 
-    def _try(self, check: Check, example: Example, tally: Tally) -> None:
+    def _try(self, check: Check, example: Example, tally: Tally) -> str | None:
+        """Count what comes of one example; the behaviour that the body found, where it held and names one."""
         facts = self.facts(check, example)
         limit = self.limit(facts)
         if limit is not None:
             if not check.must_refuse:  # what must be refused anyway says nothing about a limit
                 self._try_limit(check, example, tally.limits.setdefault(limit, LimitRecord()))
             tally.counts["unsupported"] += 1
-            return
+            return None
         if any(tally.shown(d) >= _DEATHS_SHOWN and d.when.holds(facts) for d in self._entries(check)):
-            return
+            return None
         for deviation in self._entries(check):
             tally.met[deviation] += deviation.when.holds(facts)
         suspects = self.surface.backend.process.suspects
@@ -127,12 +134,14 @@ class Trial:
         except Refused as refusal:
             if check.may_refuse:
                 tally.counts["refused"] += 1
-                return
+                return None
             self._failed(check, example, tally, Violation(f"refused a legal call: {refusal}"), suspects)
         except (Violation, Died) as problem:
             self._failed(check, example, tally, problem, suspects)
         else:
             tally.held(finding, example.describe() | check.extra)
+            return finding if isinstance(finding, str) else None
+        return None
 
     def _try_limit(self, check: Check, example: Example, record: LimitRecord) -> None:
         """A call inside a limit must be refused; whatever else it does is remembered against the limit (CONF-2)."""
@@ -144,6 +153,28 @@ class Trial:
             record.worked = {"message": str(problem), "case": example.describe()}
         else:
             record.worked = {"message": "worked", "case": example.describe()}
+
+    def _judge_mixture(self, check: Check, seen: Sequence[tuple[str, Example]], tally: Tally) -> None:
+        """Count each example that behaves unlike the first one, deviations apart; fail where none speaks of it."""
+        expected = [self._expected(check, example, "fail") for _, example in seen]
+        plain = [one for one, deviation in zip(seen, expected, strict=True) if not deviation]
+        usual, first = (plain or seen)[0]
+        for (finding, example), deviation in zip(seen, expected, strict=True):
+            if finding == usual:
+                continue
+            message = f"a mixture: {finding}; but {usual} for {first.describe()}"
+            tally.counts["held"] -= 1
+            if deviation:
+                tally.deviates(deviation, message, example.describe())
+                continue
+            with self.surface.backend.fresh_process():
+                again = (check.body(self.surface, first), check.body(self.surface, example)) == (usual, finding)
+            tally.counts["failed"] += 1
+            tally.kind, tally.failure = "fail", {
+                "message": message, "case": example.describe() | check.extra, "expected": usual, "got": finding,
+                "confirmed": "fresh process" if again else "needs history",
+            }  # fmt: skip
+            return
 
     def _inside(self, deviation: Deviation, facts: dict[str, Fact]) -> bool:
         return self.surface.name in deviation.surfaces and deviation.when.holds(facts)
@@ -162,9 +193,7 @@ class Trial:
         if evidence and evidence["confirmed"] == "needs history" and suspects:
             expected, message = suspects[0], f"{message} (holds in a fresh process; this one had been corrupted before)"
         if expected is not None:
-            tally.counts["deviating"] += 1
-            first = {"message": message, "case": example.describe(), "examples": 0}
-            tally.deviating.setdefault(expected, first)["examples"] += 1
+            tally.deviates(expected, message, example.describe())
         elif evidence is not None:
             tally.counts["failed"] += 1
             tally.kind, tally.failure = kind, evidence

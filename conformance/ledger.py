@@ -94,6 +94,12 @@ class Tally:
             return "refused"
         return "unsupported" if self.counts["unsupported"] and not self.counts["held"] else "vacuous"
 
+    def deviates(self, deviation: Deviation, message: str, case: dict[str, Any]) -> None:
+        """Count an example that failed as recorded."""
+        self.counts["deviating"] += 1
+        first = {"message": message, "case": case, "examples": 0}
+        self.deviating.setdefault(deviation, first)["examples"] += 1
+
     def shown(self, deviation: Deviation) -> int:
         """Examples of which the deviation took the process; 0 for one that is no death."""
         return self.deviating[deviation]["examples"] if deviation.kind != "fail" and deviation in self.deviating else 0
@@ -153,8 +159,12 @@ def _rounded(number: float) -> float:
 
 
 def row(tallies: list[Tally]) -> dict[str, Any]:
-    """The certificate's row of one clause on one surface, from every check of it."""
-    worst = min(tallies, key=lambda t: VERDICTS.index(t.verdict))
+    """The certificate's row of one clause on one surface, from every check of it.
+
+    A clause is refused where all of its examples are: a check that was refused throughout says nothing beside others.
+    """
+    answered = [t for t in tallies if t.verdict != "refused"] or tallies
+    worst = min(answered, key=lambda t: VERDICTS.index(t.verdict))
     counts: Counter[str] = sum((t.counts for t in tallies), Counter())
     findings: Counter[str] = sum((t.findings for t in tallies), Counter())
     evidence: dict[str, Any] = dict(worst.failure)

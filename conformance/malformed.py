@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from math import inf, nan
 from typing import Any
 
 import numpy as np
@@ -59,16 +60,22 @@ class Malformed:
         )
 
 
+def _both_ways(call: Malformed) -> Iterator[Malformed]:
+    """The call and its gradient: a backend may look at its arguments in one of them only."""
+    yield call
+    yield replace(call, program="vjp")
+
+
 def _with(name: str, values: Mapping[str, Any]) -> Iterator[Malformed]:
     for base in BASES:
         for rule, value in values.items():
-            yield Malformed(f"{name} {rule}", base, {name: value})
+            yield from _both_ways(Malformed(f"{name} {rule}", base, {name: value}))
 
 
-def _shaped(name: str, values: Mapping[str, Any], program: str = "conv1d") -> Iterator[Malformed]:
+def _shaped(name: str, values: Mapping[str, Any]) -> Iterator[Malformed]:
     for base in BASES:
         for rule, shape_of in values.items():
-            yield Malformed(f"{name} {rule}", base, shapes={name: shape_of(base.geometry)}, program=program)
+            yield from _both_ways(Malformed(f"{name} {rule}", base, shapes={name: shape_of(base.geometry)}))
 
 
 def rank() -> Iterator[Malformed]:
@@ -85,6 +92,7 @@ def rank() -> Iterator[Malformed]:
     yield from _shaped(
         "w",
         {
+            "rank 0": lambda g: (),
             "rank 1": lambda g: (g.kernel,),
             "rank 2": lambda g: g.w_shape[1:],
             "rank 4": lambda g: (*g.w_shape, 1),
@@ -114,13 +122,21 @@ def channels() -> Iterator[Malformed]:
 
 def groups() -> Iterator[Malformed]:
     """Groups that are not at least 1, or do not divide C or O (ERR-3)."""
-    yield from _with("groups", {"0": 0, "-1": -1, "-2": -2, "beyond C": 8, "not dividing": 3, "2^31": 2**31})
+    values = {"0": 0, "-1": -1, "-2": -2, "beyond C": 8, "not dividing": 3}
+    yield from _with("groups", values | {"2^31": 2**31, "2^32 + 1": 2**32 + 1, "2^62": 2**62, "2^64 + 1": 2**64 + 1})
     # The channels of w fit, and the one count that is not divided by g is O, then C.
-    yield Malformed("groups not dividing O", Case(Geometry(2, 4, 6, 9, 3)), {"groups": 4}, {"w": (6, 1, 3)})
-    yield Malformed("groups not dividing C", Case(Geometry(2, 5, 6, 9, 3)), {"groups": 2}, {"w": (6, 2, 3)})
+    yield from _both_ways(
+        Malformed("groups not dividing O", Case(Geometry(2, 4, 6, 9, 3)), {"groups": 4}, {"w": (6, 1, 3)})
+    )
+    yield from _both_ways(
+        Malformed("groups not dividing C", Case(Geometry(2, 5, 6, 9, 3)), {"groups": 2}, {"w": (6, 2, 3)})
+    )
 
 
-_NOT_POSITIVE = {"0": 0, "-1": -1, "-2": -2, "-2^31": -(2**31), "-2^62": -(2**62)}
+# The last two are 1 where 32 or 64 bits hold no more of them.
+_NOT_POSITIVE = {
+    "0": 0, "-1": -1, "-2": -2, "-2^31": -(2**31), "-2^62": -(2**62), "1 - 2^32": 1 - 2**32, "1 - 2^64": 1 - 2**64,
+}  # fmt: skip
 
 
 def stride() -> Iterator[Malformed]:
@@ -132,7 +148,9 @@ def dilation() -> Iterator[Malformed]:
     """Dilations below 1, also where the kernel has one tap (ERR-5)."""
     yield from _with("dilation", _NOT_POSITIVE)
     for value in (0, -1):
-        yield Malformed(f"dilation {value} of one tap", Case(Geometry(2, 4, 6, 9, 1)), {"dilation": value})
+        yield from _both_ways(
+            Malformed(f"dilation {value} of one tap", Case(Geometry(2, 4, 6, 9, 1)), {"dilation": value})
+        )
 
 
 def padding() -> Iterator[Malformed]:
@@ -144,7 +162,12 @@ def padding() -> Iterator[Malformed]:
             "hi -1": (0, -1),
             "both -1": (-1, -1),
             "lo -1, hi 2": (-1, 2),
+            "lo -2^31": (-(2**31), 0),
+            "hi -2^31": (0, -(2**31)),
             "both -2^31": (-(2**31),) * 2,
+            "both -2^62": (-(2**62),) * 2,
+            "both 1 - 2^32": (1 - 2**32,) * 2,
+            "both 1 - 2^64": (1 - 2**64,) * 2,
         },
     )
 
@@ -173,7 +196,7 @@ def mixed_dtypes() -> Iterator[Malformed]:
     for base in BASES:
         for name in "xwb":
             for dtype in ("float64", "float16", "int32"):
-                yield Malformed(f"{name} {dtype}", base, dtypes={name: dtype})
+                yield from _both_ways(Malformed(f"{name} {dtype}", base, dtypes={name: dtype}))
 
 
 def names() -> Iterator[Malformed]:
@@ -189,28 +212,29 @@ def empty_kernel() -> Iterator[Malformed]:
 
 def cotangent() -> Iterator[Malformed]:
     """Cotangents of another shape than y (ERR-12)."""
-    yield from _shaped(
-        "cotangent",
-        {
-            "one sample more": lambda g: (g.n, g.c_out, g.l_out + 1),
-            "one sample less": lambda g: (g.n, g.c_out, g.l_out - 1),
-            "one channel more": lambda g: (g.n, g.c_out + 1, g.l_out),
-            "one item less": lambda g: (g.n - 1, g.c_out, g.l_out),
-            "one sample": lambda g: (g.n, g.c_out, 1),
-            "one item": lambda g: (1, g.c_out, g.l_out),
-            "rank 2": lambda g: (g.c_out, g.l_out),
-            "rank 0": lambda g: (),
-            "axes swapped": lambda g: (g.n, g.l_out, g.c_out),
-        },
-        "vjp",
-    )
+    shapes: dict[str, Callable[[Geometry], tuple[int, ...]]] = {
+        "one sample more": lambda g: (g.n, g.c_out, g.l_out + 1),
+        "one sample less": lambda g: (g.n, g.c_out, g.l_out - 1),
+        "one channel more": lambda g: (g.n, g.c_out + 1, g.l_out),
+        "one item less": lambda g: (g.n - 1, g.c_out, g.l_out),
+        "one sample": lambda g: (g.n, g.c_out, 1),
+        "one item": lambda g: (1, g.c_out, g.l_out),
+        "rank 2": lambda g: (g.c_out, g.l_out),
+        "rank 0": lambda g: (),
+        "axes swapped": lambda g: (g.n, g.l_out, g.c_out),
+    }
+    for base in BASES:
+        for rule, shape_of in shapes.items():
+            wrong = {"cotangent": shape_of(base.geometry)}
+            yield Malformed(f"cotangent {rule}", base, shapes=wrong, program="vjp")
 
 
 def no_integers() -> Iterator[Malformed]:
     """Parameters that equal no integer (ERR-13)."""
     for name in ("stride", "dilation", "groups"):
-        yield from _with(name, {"1.5": 1.5, "NaN": float("nan"), "text": "2", "None": None})
-    yield from _with("padding", {"1.5": (1.5, 1.5), "NaN": (float("nan"),) * 2, "None": (None, None)})
+        yield from _with(name, {"1.5": 1.5, "NaN": nan, "infinity": inf, "text": "2", "None": None})
+    pairs = {"1.5": (1.5, 1.5), "lo 1.5": (1.5, 0), "hi 1.5": (0, 1.5), "NaN": (nan, nan), "infinity": (inf, inf)}
+    yield from _with("padding", {**pairs, "text": ("1", "1"), "None": (None, None)})
 
 
 def beyond_domain() -> Iterator[Malformed]:
@@ -220,6 +244,7 @@ def beyond_domain() -> Iterator[Malformed]:
             base = Case(Geometry(2, 2, 3, length, 1, padding=(0, 0)), padding_mode=mode)
             beyond = (widest(mode, length) or 0) + 1
             for pads in ((beyond, 0), (0, beyond), (beyond, beyond), (3 * length + 1, 0)):
-                yield Malformed(f"{mode}, {pads} of {length}", base, {"padding": pads})
+                yield from _both_ways(Malformed(f"{mode}, {pads} of {length}", base, {"padding": pads}))
     for mode in ("reflect", "symmetric", "circular", "replicate"):
-        yield Malformed(f"{mode} of nothing", Case(Geometry(2, 2, 3, 0, 1), padding_mode=mode), {"padding": (1, 1)})
+        nothing = Case(Geometry(2, 2, 3, 0, 1), padding_mode=mode)
+        yield from _both_ways(Malformed(f"{mode} of nothing", nothing, {"padding": (1, 1)}))

@@ -15,6 +15,7 @@ from typing import Any
 import conv1d_cts
 from conv1d_cts.adapters import known_deviations, registry
 from conv1d_cts.adapters.known_deviations import Deviation
+from conv1d_cts.conformance import catalog
 from conv1d_cts.conformance.arithmetic.fingerprint import Fingerprint
 from conv1d_cts.conformance.arithmetic.words import rows as arithmetic_rows
 from conv1d_cts.conformance.backend import Backend, Surface
@@ -93,12 +94,16 @@ class Session:
 
     def _known_deviations(self) -> tuple[Deviation, ...]:
         try:
-            return known_deviations.load(
+            found = known_deviations.load(
                 self.name,
                 self.description["versions"],
                 self.description["process"]["cpu_flags"],
                 self.options.deviations,
             )
+            for deviation in found:
+                if deviation.case:
+                    catalog.require_case_is_tried(deviation)
+            return found
         except ValueError as error:
             raise UnknownOptionError(f"deviations: {error}") from None
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from conv1d_cts.conformance import judge, malformed, oracle
+from conv1d_cts.adapters.conditions import Fact
+from conv1d_cts.conformance import huge, judge, malformed
 from conv1d_cts.conformance.backend import Answer, Call, Refused, Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test
 from conv1d_cts.conformance.malformed import Malformed
 from conv1d_cts.conformance.recipes import operands
-from conv1d_cts.spec.geometry import Geometry
+from conv1d_cts.conformance.values import operand_names
 
 
 def is_refused(surface: Surface, example: Malformed) -> None:
@@ -43,21 +44,36 @@ test_err_12_cotangent = _refuses("ERR-12", malformed.cotangent)
 test_err_13_no_integers = _refuses("ERR-13", malformed.no_integers)
 
 
-def _huge(cases: tuple[Case, ...]) -> Iterator[Case]:
-    """Legal calls with a parameter that no 32-bit or no 64-bit integer holds; a stride that large leaves one window."""
-    for value in (2**31, 2**31 + 1, 2**32 + 1, 2**62, 2**63 - 1, 2**64 + 1):
-        yield Case(Geometry(2, 4, 6, 9, 3, stride=value))
-        yield Case(Geometry(2, 4, 6, 9, 1, dilation=value))
-        yield Case(Geometry(2, 4, 6, 9, 3, dilation=value))
-
-
 def right_or_refused(surface: Surface, case: Case) -> None:
     """The call is computed rightly; a refusal is legal too, and counted as such."""
-    given = operands(case)
-    judge.equal(surface.conv1d(case, given), oracle.forward(case, given), "y")
+    given = huge.operands(case)
+    got = surface.conv1d(case, given)
+    judge.same_shape(got, case.geometry.y_shape, "y")
+    judge.equal(got, huge.forward(case, given), "y")
 
 
-test_err_7_huge_integers = as_test(Check("ERR-7", right_or_refused, _huge, {"rule": "huge"}, may_refuse=True))
+def gradients_right_or_refused(surface: Surface, case: Case) -> None:
+    """So are the gradients."""
+    given, names = huge.operands(case), operand_names(case)
+    got = surface.vjp(case, given, names)
+    if given.cotangent.shape != case.geometry.y_shape:
+        raise Violation("gradients came of a y that no memory holds", "an error", case.geometry.y_shape)
+    want = huge.gradients(case, given)
+    for name in names:
+        judge.equal(got[name], want[name], f"g{name}")
+
+
+_HUGE: dict[str, Fact] = {"rule": "huge"}
+test_err_7_huge_integers = as_test(Check("ERR-7", right_or_refused, huge.cases, _HUGE, may_refuse=True))
+test_err_7_huge_integers_in_gradients = as_test(
+    Check(
+        "ERR-7",
+        gradients_right_or_refused,
+        huge.cases_of_gradients,
+        {**_HUGE, "function": "vjp", "wrt": "xwb"},
+        may_refuse=True,
+    )
+)
 
 
 def unharmed(surface: Surface, example: Malformed) -> None:

@@ -190,5 +190,5 @@ test_grad_14_complex = tries(
     "GRAD-14", complex_convention,
     lambda c: _zeros(c) and _largest(c) < _LARGE and lattice_fits(c.geometry, c.dtype),
     prepare=lambda c: replace(c, dtype="complex128" if c.dtype in ("float64", "complex128") else "complex64"),
-    extra={"function": "vjp", "wrt": "xw"}, sampled=True
+    extra={"function": "vjp", "wrt": "xw"}, sampled=True, throughout=True,
 )  # fmt: skip

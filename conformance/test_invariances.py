@@ -293,4 +293,23 @@ def vmap_is_a_loop(surface: Surface, case: Case) -> None:
         judge.equal(got, want, f"vmap over {wrt}")
 
 
-test_inv_17_vmap = tries("INV-17", vmap_is_a_loop, _zeros, extra={"function": "vmap"}, sampled=True)
+def vmap_over_nothing(surface: Surface, case: Case) -> None:
+    """Mapped over an axis of size 0, the stack is empty: (0, N, O, L_out)."""
+    given = operands(case)
+    for wrt in ("x", "w", "xw", *(("b", "xwb") if case.bias else ())):
+        none = {
+            name: np.empty((0, *array.shape), array.dtype)
+            for name in wrt
+            if (array := getattr(given, name)) is not None
+        }
+        call = call_of(case, given)
+        empty = replace(call, program="vmap", wrt=wrt, arrays={**call.arrays, **none})
+        got = require(surface.answer(empty).results[0], "the map")
+        judge.same_shape(got, (0, *case.geometry.y_shape), f"vmap over an axis of size 0 of {wrt}")
+
+
+_VMAP: dict[str, Fact] = {"function": "vmap"}
+test_inv_17_vmap = tries("INV-17", vmap_is_a_loop, _zeros, extra=_VMAP, sampled=True)
+test_inv_17_vmap_over_nothing = tries(
+    "INV-17", vmap_over_nothing, _zeros, extra={**_VMAP, "rule": "size 0"}, sampled=True, may_refuse=True
+)

@@ -118,8 +118,9 @@ def padded_infinity(surface: Surface, case: Case) -> str | None:
 
 
 test_val_6_padded_infinity = tries(
-    "VAL-6", padded_infinity, lambda c: _small_zeros(c) and sum(c.geometry.pads) > 0 and c.geometry.kernel > 1
-)
+    "VAL-6", padded_infinity, lambda c: _small_zeros(c) and sum(c.geometry.pads) > 0 and c.geometry.kernel > 1,
+    throughout=True,
+)  # fmt: skip
 
 
 def cotangent_acts_by_the_formula(surface: Surface, case: Case) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,24 @@ def test_the_recorded_case_of_a_deviation_is_always_tried(trial_of: Any) -> None
     assert trial_of(wrong, (), (entry,)).run(check()).verdict == "deviation"
 
 
+def _by_length(surface: Surface, case: Case) -> str:
+    return "long" if case.geometry.length > 8 else "short"
+
+
+def test_a_mixture_of_behaviours_fails_where_the_clause_asks_for_one(trial_of: Any) -> None:
+    mixed = Check("OP-1", _by_length, lambda cases: cases)
+    assert trial_of().run(mixed).verdict == "pass"
+    strict = replace(mixed, throughout=True)
+    tally = trial_of().run(strict)
+    assert (tally.verdict, tally.failure["confirmed"]) == ("fail", "fresh process")
+    assert tally.failure["message"].startswith("a mixture: ")
+    known = trial_of("pass", (), (deviation("length > 8"),)).run(strict)
+    assert known.verdict == "deviation"
+    assert known.counts["deviating"] == sum(case.geometry.length > 8 for case in POOL)
+    assert known.counts["held"] == sum(case.geometry.length <= 8 for case in POOL)
+    assert trial_of("pass", (), (deviation("n >= 0"),)).run(strict).verdict == "deviation"
+
+
 def test_a_known_death_is_shown_three_times_and_no_more(trial_of: Any) -> None:
     deadly = trial_of("parameters['stride'] > 1 and __import__('os').abort()", (), (deviation("stride > 1", "crash"),))
     tally = deadly.run(check())
@@ -170,6 +189,15 @@ def _row(verdict: str, level: str = "MUST") -> dict[str, Any]:
 )
 def test_the_verdict_on_a_backend(rows: list[dict[str, Any]], complete: bool, expected: str) -> None:
     assert overall(rows, complete) == expected
+
+
+def test_a_clause_is_refused_where_all_of_its_checks_are() -> None:
+    refused, held = Tally("INV-17", "functional", 1), Tally("INV-17", "functional", 1)
+    refused.counts.update(refused=5)
+    held.counts.update(held=2)
+    assert row([refused])["verdict"] == "refused"
+    assert row([refused, held])["verdict"] == "pass"
+    assert row([refused, held])["examples"]["refused"] == 5
 
 
 def test_a_row_shows_the_worst_of_its_checks_and_adds_their_counts() -> None:
