@@ -64,7 +64,7 @@ class Limits:
     start_seconds: float = 180.0
     call_seconds: float = 30.0
     memory_bytes: int = 4 << 30
-    kept_bytes: int = 3 << 29
+    kept_bytes: int = 3 << 30
 
 
 def _package_folder() -> str:
