@@ -92,10 +92,13 @@ class _Gatherer:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep the checks of a clause on a surface in one worker."""
+    """Keep the checks of a clause on a surface in one worker, and hand the clauses out in the order of the spec."""
     from conv1d_cts.conformance.scheduling import ByClause  # here, for xdist is loaded only where several work
 
-    return ByClause(config, log) if config.getoption("--backend") else None
+    if not config.getoption("--backend"):
+        return None
+    config.option.loadscopereorder = False
+    return ByClause(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
