@@ -96,9 +96,9 @@ def within(got: Array, judged: tuple[Array, Array], name: str) -> Accuracy:
                 f"{name}{list(at)} is {wide[at]!s}, off by {error[at]:.3g} from {want[at]!s}; "
                 f"its bound is {bound[at]:.3g}", f"{want[at]!s} within {bound[at]:.3g}", wide[at],
             )  # fmt: skip
-        shares = np.where(known & (bound > 0), error / bound, 0.0)
+        shares = np.where(known, np.where(bound > 0, error / bound, 0.0), -1.0)
         seen = np.where(known & (want != 0), (bound + error) / np.abs(want), np.inf)
-    if not shares.size:
+    if not known.any():
         return Accuracy(0.0, 0.0, name, np.inf, 0)
     at = _index(shares == shares.max())
     ulps = float(error[at]) / _ulp(float(_size(want[at])), got.dtype)

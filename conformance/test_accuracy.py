@@ -139,6 +139,69 @@ test_acc_6_overflow = tries(
 )  # fmt: skip
 
 
+def _finite_only(got: bounds.Array, judged: bounds.Judged, name: str) -> Accuracy:
+    """How near the finite elements came to their bounds; an infinity or NaN is not judged."""
+    want, bound = judged
+    return judge.within(got, (want, np.where(np.isfinite(got), bound, np.inf)), name)
+
+
+def _with_largest(case: Case, name: str) -> Operands:
+    """Weights of 1 and -1, and in one place of an operand, in all of its channels, the largest finite numbers.
+
+    Their sums overflow or cancel, by the signs that fall together and by the order of summation.
+    """
+    given, rng = operands(case), np.random.default_rng(case.seed)
+    given = replace(given, w=np.sign(given.w.astype(np.float64)).astype(given.w.dtype))
+    array = getattr(given, name).copy()
+    place = (
+        (slice(None),)
+        if name == "b"
+        else (int(rng.integers(array.shape[0])), slice(None), int(rng.integers(array.shape[2])))
+    )
+    signs = rng.choice([-1, 1], array[place].shape)
+    array[place] = (signs * bounds.largest(case.dtype)).astype(array.dtype)
+    return replace(given, **{name: array})
+
+
+def overflow_is_no_number(name: str) -> Callable[[Surface, Case], Accuracy]:
+    """A body: beside sums that overflow, y is within its bound wherever it is finite: no saturation, no remainder."""
+
+    def body(surface: Surface, case: Case) -> Accuracy:
+        given = _with_largest(case, name)
+        return _finite_only(surface.conv1d(case, given), bounds.forward(case, given, _own(case.dtype)), "y")
+
+    return body
+
+
+def overflow_in_gradients(surface: Surface, case: Case) -> Accuracy:
+    """The same of gx, gw and gb, with the largest finite numbers in the cotangent."""
+    given = _with_largest(case, "cotangent")
+    judged = bounds.gradients(case, given, _own(case.dtype))
+    got = surface.vjp(case, given, operand_names(case))
+    return judge.worst([_finite_only(grad, judged[name], f"g{name}") for name, grad in got.items()])
+
+
+def _overflows_in_the_oracles_range(case: Case) -> bool:
+    return _few_terms(case) and case.padding_mode == "zeros" and case.dtype != "float64"
+
+
+test_acc_6_largest_samples = tries(
+    "ACC-6", overflow_is_no_number("x"), _overflows_in_the_oracles_range, prepare=_recipe("lattice"), sampled=True
+)
+test_acc_6_largest_bias = tries(
+    "ACC-6", overflow_is_no_number("b"), _overflows_in_the_oracles_range,
+    prepare=lambda c: replace(c, bias=True, recipe="lattice"), sampled=True,
+)  # fmt: skip
+test_acc_6_largest_cotangents = tries(
+    "ACC-6",
+    overflow_in_gradients,
+    _overflows_in_the_oracles_range,
+    prepare=_recipe("lattice"),
+    extra=_VJP,
+    sampled=True,
+)
+
+
 def subnormals(surface: Surface, case: Case) -> str:
     """Whether the smallest subnormal times 1 comes back, and whether a product that is subnormal does."""
     given = operands(case)

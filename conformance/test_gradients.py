@@ -14,9 +14,15 @@ from conv1d_cts.conformance.backend import Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
 from conv1d_cts.conformance.recipes import lattice_fits, operands
-from conv1d_cts.conformance.values import gradient_is_exact, is_plain, non_empty, operand_names, with_bias
+from conv1d_cts.conformance.values import (
+    gradient_is_exact,
+    is_plain,
+    non_empty,
+    operand_names,
+    read_samples,
+    with_bias,
+)
 from conv1d_cts.spec.geometry import Geometry
-from conv1d_cts.spec.padding import source_index
 
 _LARGE = 31
 
@@ -53,17 +59,6 @@ test_grad_7_stride_and_dilation = _vjp(
 )
 test_grad_8_groups = _vjp("GRAD-8", "xwb", lambda c: _zeros(c) and c.geometry.groups > 1)
 test_grad_15_extents = _vjp("GRAD-15", "xwb", lambda c: _zeros(c) and _largest(c) >= _LARGE)
-
-
-def read_samples(case: Case) -> np.ndarray[Any, Any]:
-    """Of each sample of the input, whether any tap of any window reads it, in place or through padding."""
-    g = case.geometry
-    read = np.zeros(g.length, dtype=bool)
-    for i, k in product(range(g.l_out), range(g.kernel)):
-        source = source_index(case.padding_mode, i * g.stride + k * g.dilation - g.pads[0], g.length)
-        if source is not None:
-            read[source] = True
-    return read
 
 
 def unread_have_none(surface: Surface, case: Case) -> None:

@@ -13,7 +13,7 @@ from conv1d_cts.conformance.backend import Surface, Violation
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
 from conv1d_cts.conformance.recipes import Operands, operands
-from conv1d_cts.conformance.values import non_empty, operand_names, with_bias
+from conv1d_cts.conformance.values import non_empty, operand_names, read_samples, with_bias
 
 Array = np.ndarray[Any, Any]
 _SMALL = 64
@@ -32,6 +32,11 @@ def _placed(case: Case, name: str, *values: float) -> Operands:
     for salt, value in enumerate(values):
         array[_chosen(case, array.shape, salt)] = value
     return replace(given, **{name: array})
+
+
+def _unread(case: Case) -> Array:
+    """The samples that no tap reads: in a gap of the stride or the dilation, or after the last window."""
+    return np.flatnonzero(~read_samples(case))
 
 
 def _small_zeros(case: Case) -> bool:
@@ -65,6 +70,16 @@ def others_are_untouched(surface: Surface, case: Case) -> None:
         judge.equal(got[finite], want[finite], f"y where nothing reads the {value}")
 
 
+def unread_are_not_seen(surface: Surface, case: Case) -> None:
+    """NaN and infinities in every sample that no tap reads change nothing."""
+    given = operands(case)
+    want = oracle.forward(case, given)
+    for value in (np.nan, np.inf):
+        x = given.x.copy()
+        x[..., _unread(case)] = value
+        judge.equal(surface.conv1d(case, replace(given, x=x)), want, f"y around unread samples of {value}")
+
+
 def agrees_with(name: str, *values: float) -> Callable[[Surface, Case], None]:
     """A body: with `values` placed in operand `name`, y is the formula's under IEEE 754."""
 
@@ -82,6 +97,7 @@ def _unpadded(case: Case) -> bool:
 
 test_val_1_nan_is_seen = tries("VAL-1", nan_reaches_its_readers, _small_zeros)
 test_val_2_nothing_else_is = tries("VAL-2", others_are_untouched, _small_zeros)
+test_val_2_gaps = tries("VAL-2", unread_are_not_seen, lambda c: _small_zeros(c) and _unread(c).size > 0)
 test_val_3_infinity = tries("VAL-3", agrees_with("x", np.inf), _small_zeros)
 test_val_3_infinities_of_both_signs = tries("VAL-3", agrees_with("x", np.inf, -np.inf, np.inf, -np.inf), _small_zeros)
 test_val_4_infinite_weight = tries("VAL-4", agrees_with("w", np.inf), _unpadded)
@@ -123,30 +139,43 @@ test_val_6_padded_infinity = tries(
 )  # fmt: skip
 
 
-def cotangent_acts_by_the_formula(surface: Surface, case: Case) -> None:
-    """With a NaN or an infinity in gy, gx, gw and gb are the formula's."""
-    for value in (np.nan, np.inf):
-        given = _placed(case, "cotangent", value)
-        with np.errstate(invalid="ignore"):
-            want = oracle.gradients(case, given)
-        for name, got in surface.vjp(case, given, operand_names(case)).items():
-            judge.equal(got, want[name], f"g{name}")
+def cotangent_acts_by_the_formula(judged: str, *values: float) -> Callable[[Surface, Case], None]:
+    """A body: with each of `values` in turn in gy, the gradients of the operands in `judged` are the formula's."""
+
+    def body(surface: Surface, case: Case) -> None:
+        for value in values:
+            given = _placed(case, "cotangent", value)
+            with np.errstate(invalid="ignore"):
+                want = oracle.gradients(case, given)
+            for name, got in surface.vjp(case, given, operand_names(case)).items():
+                if name in judged:
+                    judge.equal(got, want[name], f"g{name}")
+
+    return body
 
 
-test_val_7_cotangent = tries("VAL-7", cotangent_acts_by_the_formula, _unpadded, extra={"function": "vjp", "wrt": "xwb"})
+test_val_7_cotangent = tries(
+    "VAL-7", cotangent_acts_by_the_formula("xwb", np.nan, np.inf, -np.inf), _unpadded,
+    extra={"function": "vjp", "wrt": "xwb"},
+)  # fmt: skip
+test_val_7_cotangent_at_padding = tries(  # but gw, whose taps meet padded positions: VAL-6
+    "VAL-7", cotangent_acts_by_the_formula("xb", np.nan, np.inf),
+    lambda c: _small_zeros(c) and sum(c.geometry.pads) > 0,
+    extra={"function": "vjp", "wrt": "xwb"}, sampled=True,
+)  # fmt: skip
 
 
 def sign_of_zero(surface: Surface, case: Case) -> str:
-    """What -0 times 1 gives where it is the only product."""
+    """What -0 times 1 gives where it is the only product, with the -0 in x and in w."""
     given = operands(case)
-    dtype = given.x.dtype
-    given = Operands(np.full_like(given.x, -0.0), np.ones_like(given.w), None, given.cotangent)
-    y = surface.conv1d(case, given)
-    if (y != 0).any():
-        raise Violation("-0 times 1 is not zero", 0, y)
-    return (
-        f"{dtype.name}: -0 times 1 gives {'-0' if np.signbit(y).all() else '+0' if not np.signbit(y).any() else 'both'}"
-    )
+    ones = Operands(np.ones_like(given.x), np.ones_like(given.w), None, given.cotangent)
+    signs = set()
+    for name in "xw":
+        y = surface.conv1d(case, replace(ones, **{name: np.full_like(getattr(ones, name), -0.0)}))
+        if (y != 0).any():
+            raise Violation(f"-0 in {name}, times 1, is not zero", 0, y)
+        signs |= {"-0" if sign else "+0" for sign in np.signbit(y).flat}
+    return f"{given.x.dtype.name}: -0 times 1 gives {signs.pop() if len(signs) == 1 else 'both'}"
 
 
 test_val_8_sign_of_zero = tries(

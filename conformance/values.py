@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import numpy as np
 
 from conv1d_cts.conformance import judge, oracle
 from conv1d_cts.conformance.backend import Surface
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.spec.geometry import Geometry
+from conv1d_cts.spec.padding import source_index
 
 
 def forward_is_exact(surface: Surface, case: Case) -> None:
@@ -51,3 +56,14 @@ def non_empty(case: Case) -> bool:
     """There is something to compute: no extent is 0, and there is a window."""
     g = case.geometry
     return min(g.n, g.c_in, g.c_out, g.length, g.l_out) > 0
+
+
+def read_samples(case: Case) -> np.ndarray[Any, Any]:
+    """Of each sample of the input, whether any tap of any window reads it, in place or through padding."""
+    g = case.geometry
+    read = np.zeros(g.length, dtype=bool)
+    for i, k in product(range(g.l_out), range(g.kernel)):
+        source = source_index(case.padding_mode, i * g.stride + k * g.dilation - g.pads[0], g.length)
+        if source is not None:
+            read[source] = True
+    return read

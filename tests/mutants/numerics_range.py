@@ -118,6 +118,22 @@ def weights_in_fixed_point(m: Backend, rng: Rng) -> Witness:
 
 
 @mutant
+def overflow_saturates(m: Backend, rng: Rng) -> Witness:
+    """A sum beyond the range of float32 or float16 is the largest finite number if O > T (1 to 4) (kind: clamped)."""
+    most = draw(rng, 1, 4)
+
+    @m.around("forward")
+    def forward(inner: Kernel, x: Array, w: Array, p: Plan) -> Array:
+        y = inner(x, w, p)
+        if p.dtype not in ("float32", "float16") or p.c_out <= most:
+            return y
+        largest = np.finfo(y.dtype).max
+        return np.where(np.isinf(y) & np.isfinite(x).all() & np.isfinite(w).all(), np.copysign(largest, y), y)
+
+    return Call(c_out=most + 1, dtype="float32", put=(("x", np.s_[..., 2], 3e38), ("w", np.s_[...], 2)))
+
+
+@mutant
 def integers_saturate(m: Backend, rng: Rng) -> Witness:
     """Integer sums beyond the range stay at its end where K > T (1 to 4): no wrap, no float (kind: saturation)."""
     most = draw(rng, 1, 4)
