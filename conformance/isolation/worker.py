@@ -31,6 +31,12 @@ Answer = dict[str, Any]
 _TRANSFORMS = ("vjp", "jvp", "vmap", "compile")
 
 
+def _stand_alone() -> None:
+    """Leave the terminal's signals to the suite, which ends its backends itself: one that dies first looks crashed."""
+    if hasattr(os, "setsid"):
+        os.setsid()
+
+
 def _keep_no_orphan() -> None:
     """Ask the kernel to end this process with its parent, even while it hangs in native code (Linux only)."""
     if sys.platform == "linux":
@@ -189,6 +195,7 @@ class Worker:
 
 def serve(channel: Any, module: str, path: str, device: str, log: str) -> None:
     """Load the adapter, say what it is, and answer requests until the channel closes."""
+    _stand_alone()
     _keep_no_orphan()
     _capture_output(log)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads leave the cores to the suite and other workers
