@@ -5,7 +5,7 @@ The order of summation is unknown: three terms are tried in the three arrangemen
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -21,16 +21,16 @@ from conv1d_cts.conformance.arithmetic.formats import rounded, significand
 from conv1d_cts.conformance.arithmetic.probes import Place, Probe
 from conv1d_cts.conformance.arithmetic.sums import Array, Request
 
-EXACT = "is exact in any order"
+EXACT = "exact in any order"
 
 # Bits that sums may be found to have: all that formats have, and their neighbours.
 SUM_BITS = (*range(7, 14), 16, 20, *range(22, 27), 32, 52, 53, 54, 64, 106)
 
 
-def _arrangements(values: Sequence[float]) -> Iterator[list[float]]:
-    """(M, v, -M) in the three orders that differ in who meets whom: in one of them v meets M first (FPRev)."""
+def _arrangements(values: Sequence[float]) -> list[list[float]]:
+    """(M, v, -M) in three orders: whichever two terms meet first, in one of the orders they are M and v (FPRev)."""
     large, small, negative = values
-    yield from ([large, small, negative], [small, large, negative], [large, negative, small])
+    return [[large, small, negative], [large, negative, small], [negative, large, small]]
 
 
 def _selecting(place: Place) -> tuple[list[tuple[int, int, int]], Array]:
@@ -51,23 +51,24 @@ def _rows(place: Place, triples: Sequence[tuple[int, int, int]], values: Sequenc
 
 
 def accumulator(place: Place) -> Probe:
-    """2^h + 2^(h-j) - 2^h, in three orders: the small term survives where sums keep more than j bits."""
+    """M + 2^(h-j) - M, M = 3/2 * 2^h, in three orders: the small term survives where sums keep more than j bits."""
     high, low = place.large, max(place.format.smallest, -60)
     reach = [t for t in SUM_BITS if t - 1 <= high - low]
     triples, columns = _selecting(place)
-    rows = [row for t in reach for row in _rows(place, triples, (2.0**high, 2.0 ** (high - t + 1), -(2.0**high)))]
+    large = 1.5 * 2.0**high
+    rows = [row for t in reach for row in _rows(place, triples, (large, 2.0 ** (high - t + 1), -large))]
 
     def read(results: list[Array]) -> list[Fact]:
         got = results[0].reshape(len(reach), -1)
         small = np.array([2.0 ** (high - t + 1) for t in reach])
         lost = np.flatnonzero((got != small[:, None]).any(axis=1))
+        sums = [f"M + 2^{high - t + 1} - M" for t in reach]
+        where = f", M = 1.5 * 2^{high}"
         if not lost.size:
-            return [Fact("sum bits", reach[-1], f"2^{high} + 2^{high - reach[-1] + 1} - 2^{high} {EXACT}")]
+            return [Fact("sum bits", reach[-1], f"{sums[-1]}{where}, {EXACT}")]
         first = int(lost[0])
         wrong = got[first][got[first] != small[first]][0]
-        kept = reach[first - 1] if first else 1
-        text = f"2^{high} + 2^{high - reach[first] + 1} - 2^{high} = {float(wrong)!r}"
-        return [Fact("sum bits", kept, text)]
+        return [Fact("sum bits", reach[first - 1] if first else 1, f"{sums[first]} = {float(wrong)!r}{where}")]
 
     return Probe([Request(np.array(rows), columns)], read)
 
@@ -103,22 +104,31 @@ def _way(steps: Sequence[float]) -> str:
 
 
 def sum_rounding(place: Place, bits: int) -> Probe:
-    """2^h + 3/4 of a step - 2^h, a step being what sums of so many bits resolve there: partial sums' rounding."""
-    high = place.large
-    step = 2.0 ** (high - bits + 1)
+    """M + 3/4 step - M and its mirror, a step being what sums of so many bits resolve at M = 3/2 * 2^h.
+
+    The orders in which 3/4 step meets M and those in which it meets -M differ where rounding is not to nearest.
+    """
+    large, step = 1.5 * 2.0**place.large, 2.0 ** (place.large - bits + 1)
     triples, columns = _selecting(place)
-    signs = (1.0, -1.0)
-    rows = [r for s in signs for r in _rows(place, triples, (s * 2.0**high, s * 0.75 * step, -s * 2.0**high))]
+    rows = [r for s in (1.0, -1.0) for r in _rows(place, triples, (s * large, s * 0.75 * step, -s * large))]
 
     def read(results: list[Array]) -> list[Fact]:
         plus, minus = (half.ravel() / step for half in np.split(results[0], 2))
-        up, down = (set(a[np.abs(a) != 0.75].tolist()) for a in (plus, minus))
-        evidence = f"2^{high} + 3/4 step - 2^{high} = {', '.join(f'{v:g}' for v in sorted(up)) or '3/4'} step"
-        ways = {(1.0, -1.0): "nearest", (0.0, 0.0): TRUNCATED, (0.0, -1.0): DIRECTED, (1.0, 0.0): DIRECTED}
-        seen = {(u, d) for u in up for d in down}
-        return [Fact("sum rounding", ways.get(seen.pop(), "other") if len(seen) == 1 else "mixed", evidence)]
+        up, down = (tuple(sorted(set(np.abs(a[np.abs(a) != 0.75]).tolist()))) for a in (plus, minus))
+        told = " or ".join(f"{v:g}" for v in up) or "3/4"
+        return [Fact("sum rounding", _SUM_ROUNDINGS.get((up, down), "other"), f"M + 3/4 step - M = {told} step")]
 
     return Probe([Request(np.array(rows), columns)], read)
+
+
+# What 3/4 step becomes, and what -3/4 step becomes, in size: where it meets M, and where it meets -M.
+_SUM_ROUNDINGS: dict[tuple[tuple[float, ...], tuple[float, ...]], str] = {
+    ((1.0,), (1.0,)): "nearest",
+    ((0.0, 1.0), (0.0, 1.0)): TRUNCATED,
+    ((0.0,), (0.0,)): TRUNCATED,
+    ((0.0,), (1.0,)): DIRECTED,
+    ((1.0,), (0.0,)): DIRECTED,
+}
 
 
 def products_in_sums(place: Place) -> Probe:

@@ -18,6 +18,7 @@ CHAPTER_FILES = (
     "transforms",
     "transforms_vmap",
     "numerics",
+    "numerics_long",
     "numerics_range",
     "special_values",
     "special_gradients",
