@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import signal
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,11 @@ class Broken(Exception):  # noqa: N818 - the adapter is broken, not the suite
         self.missing: str | None = report.get("missing")
 
 
+def _share_of_memory() -> int:
+    """Half of the machine's memory, shared by the workers of a run."""
+    return int(psutil.virtual_memory().total) // 2 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+
+
 @dataclass(frozen=True)
 class Limits:
     """What one answer may cost: seconds for the first (imports included) and any later one, bytes of memory added.
@@ -64,7 +70,7 @@ class Limits:
     start_seconds: float = 180.0
     call_seconds: float = 30.0
     memory_bytes: int = 4 << 30
-    kept_bytes: int = 3 << 30
+    kept_bytes: int = field(default_factory=_share_of_memory)
 
 
 def _package_folder() -> str:
