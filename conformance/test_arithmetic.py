@@ -15,7 +15,6 @@ from conv1d_cts.conformance.arithmetic.fingerprint import (
     fingerprint,
     is_integer,
 )
-from conv1d_cts.conformance.arithmetic.words import sentence
 from conv1d_cts.conformance.backend import Surface, Violation
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Body, Check, as_test
@@ -59,7 +58,7 @@ def is_in_a_class(surface: Surface, subject: Subject) -> None:
     found = measure(surface, subject)
     if found.name == FAIL:
         why = next(o.why for o in found.observations if o.name == FAIL)
-        raise Violation(sentence(subject.dtype, found.observations), "one of the classes", why)
+        raise Violation(f"{found.finding}, no class of the specification: {why}", "one of the classes", why)
 
 
 def random_signs(surface: Surface, subject: Subject) -> None:

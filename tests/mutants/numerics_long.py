@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.base import Backend
 from tests.mutants.numerics import keep_bits, normal, through
+from tests.mutants.plan import Plan
 from tests.mutants.registry import Rng, chapter, draw
 from tests.mutants.witness import Call, Witness
 
@@ -20,9 +21,13 @@ def short_operands_in_long_sums(m: Backend, rng: Rng) -> Witness:
 
 @mutant
 def short_operands_in_long_gw(m: Backend, rng: Rng) -> Witness:
-    """Gw of float32 keeps 14 bits of its operands where N L_out > T (100 to 190) (kind: a fast kernel)."""
+    """Gw of float32 keeps 15 bits of its operands without padding where N L_out > T (100 to 190) (kind: a fast kernel)."""
     most = draw(rng, 100, 190)
-    through(m, "grad_w", lambda p: p.dtype == "float32" and p.n * p.l_out > most, keep_bits(14))
+
+    def long(p: Plan) -> bool:
+        return p.dtype == "float32" and p.lo == p.hi == 0 and p.n * p.l_out > most
+
+    through(m, "grad_w", long, keep_bits(15))
     return Call(n=most + 1, data=normal, ask="w", dtype="float32")
 
 
