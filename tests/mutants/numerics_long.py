@@ -21,7 +21,7 @@ def short_operands_in_long_sums(m: Backend, rng: Rng) -> Witness:
 
 @mutant
 def short_operands_in_long_gw(m: Backend, rng: Rng) -> Witness:
-    """Gw of float32 keeps 15 bits of its operands without padding where N L_out > T (100 to 190) (kind: a fast kernel)."""
+    """Gw of float32 without padding keeps 15 bits of its operands if N L_out > T (100 to 190) (kind: fast kernel)."""
     most = draw(rng, 100, 190)
 
     def long(p: Plan) -> bool:
