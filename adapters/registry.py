@@ -19,6 +19,10 @@ PIP_COMMANDS = {
     "torch": "pip install torch",
     "tensorflow": "pip install tensorflow-cpu",
     "jax": "pip install jax",
+    "array_api_strict": "pip install array-api-strict",
+    "onnx": "pip install onnx",
+    "onnxruntime": "pip install onnxruntime onnx",
+    "mlx": 'pip install "mlx[cpu]"',
     "numpy": "pip install numpy",
     "ml_dtypes": "pip install ml_dtypes",
 }
