@@ -1,5 +1,7 @@
 """JAX's convolution in plain code: how many bits of operands and of sums survive in y, gx, gw and gb."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 
@@ -13,7 +15,8 @@ def conv1d(x: jax.Array, w: jax.Array, b: jax.Array) -> jax.Array:
     return y + jax.lax.broadcast_in_dim(b, y.shape, (1,))
 
 
-def sums(terms: list[float], dtype: str) -> list[float]:
+@cache
+def sums(terms: tuple[float, ...], dtype: str) -> list[float]:
     """The sum of the terms, each times 1, as y and gx of 16 channels and 3 taps, as gw and gb of 48 items."""
     a = jnp.array([*terms, *[0.0] * (48 - len(terms))], dtype)
     x, w, b, ones = (jnp.zeros(shape, dtype) for shape in ((1, 1, 5), (1, 1, 3), (1,), (48, 1, 3)))
@@ -27,11 +30,11 @@ def sums(terms: list[float], dtype: str) -> list[float]:
 for name in ("float16", "bfloat16", "float32", "float64"):
     for i, quantity in enumerate(("y", "gx", "gw", "gb")):
         operands = totals = 7
-        while operands < 53 and sums([1 + 2.0**-operands], name)[i] == 1 + 2.0**-operands:
+        while operands < 53 and sums((1 + 2.0**-operands,), name)[i] == 1 + 2.0**-operands:
             operands += 1
         while totals < 53 - 29 * (name == "float16"):  # 2^15 * 2^-29 is the smallest normal number there
             large, small = 1.5 * 2.0**15, 2.0 ** (15 - totals)
-            orders = ([large, small, -large], [large, -large, small], [-large, large, small])
+            orders = ((large, small, -large), (large, -large, small), (-large, large, small))
             if any(sums(order, name)[i] != small for order in orders):
                 break
             totals += 1

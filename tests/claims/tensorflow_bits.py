@@ -1,9 +1,12 @@
 """TensorFlow's conv1d in plain code: how many bits of operands and of sums survive in y, gx, gw and gb."""
 
+from functools import cache
+
 import tensorflow as tf
 
 
-def sums(terms: list[float], dtype: str) -> list[float]:
+@cache
+def sums(terms: tuple[float, ...], dtype: str) -> list[float]:
     """The sum of the terms, each times 1, as y and gx of 16 channels and 3 taps, as gw and gb of 48 items."""
     a = tf.constant([*terms, *[0.0] * (48 - len(terms))], dtype)
     x, w, b = tf.zeros((1, 5, 1), dtype), tf.zeros((3, 1, 1), dtype), tf.zeros(1, dtype)
@@ -21,11 +24,11 @@ def sums(terms: list[float], dtype: str) -> list[float]:
 for name in ("float16", "bfloat16", "float32", "float64"):
     for i, quantity in enumerate(("y", "gx", "gw", "gb")):
         operands = totals = 7
-        while operands < 53 and sums([1 + 2.0**-operands], name)[i] == 1 + 2.0**-operands:
+        while operands < 53 and sums((1 + 2.0**-operands,), name)[i] == 1 + 2.0**-operands:
             operands += 1
         while totals < 53 - 29 * (name == "float16"):  # 2^15 * 2^-29 is the smallest normal number there
             large, small = 1.5 * 2.0**15, 2.0 ** (15 - totals)
-            orders = ([large, small, -large], [large, -large, small], [-large, large, small])
+            orders = ((large, small, -large), (large, -large, small), (-large, large, small))
             if any(sums(order, name)[i] != small for order in orders):
                 break
             totals += 1
