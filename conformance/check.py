@@ -119,7 +119,8 @@ class Trial:
         facts = self.facts(check, example)
         limit = self.limit(facts)
         if limit is not None:
-            if not check.must_refuse:  # what must be refused anyway says nothing about a limit
+            known = any(self._inside(d, facts) for d in self._entries(check))
+            if not check.must_refuse and not known:  # what must be refused anyway says nothing about a limit
                 self._try_limit(check, example, tally.limits.setdefault(limit, LimitRecord()))
             tally.counts["unsupported"] += 1
             return None
