@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from conv1d_cts.adapters.conditions import Fact
 from conv1d_cts.adapters.known_deviations import Deviation
+from conv1d_cts.conformance import history
 from conv1d_cts.conformance.arithmetic.fingerprint import Fingerprint
 from conv1d_cts.conformance.backend import Refused, Surface, Violation
 from conv1d_cts.conformance.cases import Case, case_from
@@ -128,7 +129,7 @@ class Trial:
             return None
         for deviation in self._entries(check):
             tally.met[deviation] += deviation.when.holds(facts)
-        suspects = self.surface.backend.process.suspects
+        earlier, suspects = tuple(self.surface.backend.process.history), self.surface.backend.process.suspects
         suspects.extend(d for d in self.deviations if d.corrupts and self._inside(d, facts) and d not in suspects)
         try:
             finding = check.body(self.surface, example)
@@ -136,9 +137,9 @@ class Trial:
             if check.may_refuse:
                 tally.counts["refused"] += 1
                 return None
-            self._failed(check, example, tally, Violation(f"refused a legal call: {refusal}"), suspects)
+            self._failed(check, example, tally, Violation(f"refused a legal call: {refusal}"), suspects, earlier)
         except (Violation, Died) as problem:
-            self._failed(check, example, tally, problem, suspects)
+            self._failed(check, example, tally, problem, suspects, earlier)
         else:
             tally.held(finding, example.describe() | check.extra)
             return finding if isinstance(finding, str) else None
@@ -173,7 +174,7 @@ class Trial:
             tally.counts["failed"] += 1
             tally.kind, tally.failure = "fail", {
                 "message": message, "case": example.describe() | check.extra, "expected": usual, "got": finding,
-                "confirmed": "fresh process" if again else "needs history",
+                "confirmed": "fresh process" if again else "not repeated",
             }  # fmt: skip
             return
 
@@ -181,17 +182,23 @@ class Trial:
         return self.surface.name in deviation.surfaces and deviation.when.holds(facts)
 
     def _failed(
-        self, check: Check, example: Example, tally: Tally, problem: Violation | Died, suspects: Sequence[Deviation]
+        self,
+        check: Check,
+        example: Example,
+        tally: Tally,
+        problem: Violation | Died,
+        suspects: Sequence[Deviation],
+        earlier: Sequence[history.Request],
     ) -> None:
         """Count a failure as the deviation it is, as the work of a suspect, or as one that nobody expects.
 
         `suspects` are the deviations met by the failing process that corrupt its memory: what fails there and holds in
-        a fresh process is theirs.
+        a fresh process is theirs. `earlier` are the last requests that the process had answered.
         """
         kind = problem.kind if isinstance(problem, Died) else "fail"
         expected, message = self._expected(check, example, kind), str(problem)
-        evidence = None if expected else self._evidence(check, example, kind, problem)
-        if evidence and evidence["confirmed"] == "needs history" and suspects:
+        evidence = None if expected else self._evidence(check, example, kind, problem, () if suspects else earlier)
+        if evidence and evidence["confirmed"] != "fresh process" and suspects:
             expected, message = suspects[0], f"{message} (holds in a fresh process; this one had been corrupted before)"
         if expected is not None:
             tally.deviates(expected, message, example.describe())
@@ -203,8 +210,10 @@ class Trial:
         facts = self.facts(check, example)
         return next((d for d in self.deviations if d.covers(check.clause, self.surface.name, kind, facts)), None)
 
-    def _evidence(self, check: Check, example: Example, kind: str, problem: Violation | Died) -> dict[str, Any]:
-        """Confirm a failure in a fresh process, shrink it, and write down what the smallest one shows."""
+    def _evidence(
+        self, check: Check, example: Example, kind: str, problem: Violation | Died, earlier: Sequence[history.Request]
+    ) -> dict[str, Any]:
+        """Confirm a failure in a fresh process, shrink it or find the calls it needs, and write down what it shows."""
         backend = self.surface.backend
         with backend.fresh_process():
             again = self._outcome(check, example)
@@ -213,15 +222,20 @@ class Trial:
                 smallest = shrink(example, self._fails_likewise(check, kind))
                 example = next(iter(check.select((smallest,))))
                 again = self._outcome(check, example) or again
+        needed: tuple[history.Request, ...] = ()
         if not confirmed:
             backend.replace_process()  # what went before is part of the failure, and must not reach other checks
+            needed = history.shortest(
+                backend, earlier, lambda: (self._outcome(check, example) or ("",))[0] == kind, self.shrink_seconds
+            )
         shown = again[1] if confirmed and again is not None else problem
         return {
             "message": str(shown),
             "case": example.describe() | check.extra,
             "expected": shown.expected if isinstance(shown, Violation) else "an answer",
             "got": shown.got if isinstance(shown, Violation) else shown.log,
-            "confirmed": "fresh process" if confirmed else "needs history",
+            "confirmed": "fresh process" if confirmed else "needs history" if needed else "not repeated",
+            **({"history": history.lines(needed)} if needed else {}),
         }
 
     def _outcome(self, check: Check, example: Example) -> tuple[str, Violation | Died] | None:

@@ -158,7 +158,11 @@ def _place(item: pytest.Item) -> tuple[str, str]:
 
 def _sentence(clause: str, surface: str, kind: str, failure: dict[str, Any]) -> str:
     lines = [f"{clause} on {surface}: {kind}: {failure['message']}"]
-    lines += [f"  {name}: {failure[name]}" for name in ("case", "expected", "got", "confirmed") if failure.get(name)]
+    lines += [
+        f"  {name}: {failure[name]}"
+        for name in ("case", "expected", "got", "confirmed", "history")
+        if failure.get(name)
+    ]
     return "\n".join(lines)
 
 

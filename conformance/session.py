@@ -50,6 +50,7 @@ class Options:
     jobs: int = 1
     call_seconds: float = 30.0
     shrink_seconds: float = 20.0
+    memory_bytes: int = Limits.memory_bytes
 
 
 @dataclass
@@ -66,7 +67,7 @@ class Session:
     def __post_init__(self) -> None:
         self.started, self._clock = datetime.now(UTC), time.monotonic()
         source = registry.find(self.options.backend)
-        limits = Limits(call_seconds=self.options.call_seconds)
+        limits = Limits(call_seconds=self.options.call_seconds, memory_bytes=self.options.memory_bytes)
         self.backend = Backend(source, self.options.device, self.options.python, limits)
         try:
             self.description = self.backend.describe()

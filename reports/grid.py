@@ -22,7 +22,10 @@ from conv1d_cts.spec.clauses import Clause
 
 _LIMIT: Final = 3000
 _UNKNOWN: Final = "Clauses that this version of the spec does not have"
-_SHOWN: Final = ("accuracy", "message", "finding", "expected", "got", "confirmed", "reproducer", "case", "deviations")
+_SHOWN: Final = (
+    "accuracy", "message", "finding", "expected", "got", "confirmed", "history", "reproducer", "case",
+    "deviations",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +242,7 @@ def _blocks(row: ClauseRow) -> Iterable[Block]:
         yield Block("recorded deviation", _text(f"{entry['reason']} ({entry['examples']:,} examples)"), "prose")
         yield from _labelled(entry, {"when": "code", "message": "prose", "case": "case", "reproducer": "script"})
     kinds = {"finding": "prose", "message": "prose", "case": "case", "expected": "code", "got": "code"}
-    yield from _labelled(evidence, {**kinds, "confirmed": "prose", "reproducer": "script"})
+    yield from _labelled(evidence, {**kinds, "confirmed": "prose", "history": "code", "reproducer": "script"})
     if "accuracy" in evidence:
         yield from _accuracy(evidence["accuracy"])
     for key in sorted(set(evidence) - set(_SHOWN)):

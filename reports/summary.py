@@ -126,7 +126,7 @@ def _evidence(row: ClauseRow) -> Iterator[str]:
 
 
 def _facts(evidence: Mapping[str, Any]) -> Iterator[str]:
-    for key in ("message", "when", "case", "expected", "got", "confirmed", "reproducer"):
+    for key in ("message", "when", "case", "expected", "got", "confirmed", "history", "reproducer"):
         value = evidence.get(key)
         if value in (None, "", {}):
             continue

@@ -20,6 +20,7 @@ from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.ledger import Limit, LimitRecord, Tally, overall, row
 from conv1d_cts.conformance.pool import FLOATS, PROFILES, pool
 from conv1d_cts.conformance.values import forward_is_exact
+from conv1d_cts.spec.geometry import Geometry
 from tests.adapter_files import adapter_file
 
 POOL = tuple(c for c in pool(PROFILES["quick"], 0, FLOATS) if c.padding_mode == "zeros" and c.geometry.l_out)[:60]
@@ -31,7 +32,7 @@ def trial_of(tmp_path: Path) -> Iterator[Any]:
 
     def make(fault: str = "pass", limits: tuple[Limit, ...] = (), deviations: tuple[Deviation, ...] = ()) -> Trial:
         path = adapter_file(tmp_path, fault)
-        backends.append(Backend(AdapterSource(path.stem, path=str(path)), limits=Limits(call_seconds=3)))
+        backends.append(Backend(AdapterSource(path.stem, path=str(path)), limits=Limits(call_seconds=15)))
         return Trial(Surface(backends[-1], "functional"), POOL, 20, limits, deviations)
 
     yield make
@@ -65,7 +66,8 @@ def test_a_failure_is_confirmed_and_shrunk(trial_of: Any) -> None:
 
 def test_a_crash_is_shrunk_to_its_cause(trial_of: Any) -> None:
     length = max(c.geometry.length for c in POOL)
-    tally = trial_of(f"length == {length} and __import__('os').abort()").run(check())
+    patient = replace(trial_of(f"length == {length} and __import__('os').abort()"), shrink_seconds=180)
+    tally = patient.run(check())
     assert tally.verdict == "crash"
     assert tally.failure["message"] == "crash: SIGABRT"
     case = tally.failure["case"]
@@ -76,6 +78,30 @@ def test_a_failure_that_does_not_repeat_needs_history(trial_of: Any) -> None:
     tally = trial_of("return correct.conv1d(x, w, b, **parameters) + (calls == 20)").run(check())
     assert tally.verdict == "fail"
     assert tally.failure["confirmed"] == "needs history"
+    assert len(tally.failure["history"].splitlines()) == 19
+
+
+def test_the_history_of_a_failure_is_the_calls_that_it_needs(trial_of: Any) -> None:
+    spoiled = "global bad; bad = globals().get('bad') or parameters['stride'] == 2; bad and length == 9 and os.abort()"
+    backend = trial_of(f"import os; {spoiled}")
+    plain = Case(Geometry(1, 1, 1, 5, 1))
+    strided, deadly = plain.with_geometry(length=7, stride=2), plain.with_geometry(length=9)
+    backend = replace(backend, cases=(plain, strided, plain.with_geometry(length=6), deadly), shrink_seconds=180)
+    tally = backend.run(check())
+    assert (tally.verdict, tally.failure["confirmed"]) == ("crash", "needs history")
+    assert tally.failure["case"]["length"] == 9
+    (line,) = tally.failure["history"].splitlines()
+    assert line.startswith("1. conv1d on functional: x float32[1, 1, 7], ")
+    assert "stride=2" in line
+
+
+def test_a_failure_that_is_not_seen_again_says_so(trial_of: Any, tmp_path: Path) -> None:
+    once = (
+        f"p = r'{tmp_path}/once'; import os; first = not os.path.exists(p); open(p, 'w').close(); first and os.abort()"
+    )
+    tally = trial_of(once).run(check())
+    assert (tally.verdict, tally.failure["confirmed"]) == ("crash", "not repeated")
+    assert "history" not in tally.failure
 
 
 def test_a_refusal_of_a_legal_call_fails_unless_the_clause_allows_it(trial_of: Any) -> None:

@@ -69,8 +69,8 @@ def test_a_death_has_its_name_and_the_next_call_works(tmp_path: Path, death: str
 
 
 def test_memory_past_the_limit_is_a_crash(tmp_path: Path) -> None:
-    path = adapter_file(tmp_path, "hoard = np.ones(2**27); import time; time.sleep(5)")
-    surface = surface_of(path, Limits(call_seconds=30, memory_bytes=700 << 20))
+    path = adapter_file(tmp_path, "hoard = np.ones(2**27); import time; time.sleep(60)")
+    surface = surface_of(path, Limits(call_seconds=240, memory_bytes=700 << 20))
     try:
         with pytest.raises(Died, match="MiB of memory"):
             surface.answer(CALL)

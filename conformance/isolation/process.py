@@ -9,6 +9,8 @@ import signal
 import sys
 import tempfile
 import time
+from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ else:
 """
 
 _POLL_SECONDS = 0.25
+_REMEMBERED = 64  # requests, the last ones: a failure may need what went before it
 _QUIET_SECONDS = 2.0  # a process whose channel has closed is given this long to end by itself
 
 
@@ -80,6 +83,15 @@ def _package_folder() -> str:
     return str(folder)
 
 
+def _empty_interpreter(group: Any, python: str) -> Any:
+    """A gateway; a second one where the first was ended from outside, before anything of ours or the backend's."""
+    specification = f"popen//python={shlex.quote(python)}"
+    try:
+        return group.makegateway(specification)
+    except BrokenPipeError:
+        return group.makegateway(specification)
+
+
 class BackendProcess:
     """One process with one adapter loaded. Not restarted: a dead one is replaced by its owner."""
 
@@ -90,16 +102,22 @@ class BackendProcess:
         self._folder = _package_folder()
         self._log = Path(self._folder) / "output.log"
         self._group = execnet.Group()
-        self._gateway = self._group.makegateway(f"popen//python={shlex.quote(python)}")
+        self._gateway = _empty_interpreter(self._group, python)
         self._popen = self._gateway._io.popen  # execnet has no public name for the process it started
-        self._channel = self._gateway.remote_exec(_BOOTSTRAP)
-        self._channel.send((self._folder, source.module, source.path, device, str(self._log)))
+        self._channel: Any = None  # stays None where the process has ended already
+        with suppress(OSError):
+            channel = self._gateway.remote_exec(_BOOTSTRAP)
+            channel.send((self._folder, source.module, source.path, device, str(self._log)))
+            self._channel = channel
         self._description: dict[str, Any] | None = None
         self._loaded_bytes = 0
+        self.history: deque[dict[str, Any]] = deque(maxlen=_REMEMBERED)
         self.suspects: list[Any] = []  # known causes of corrupted memory that this process has met, kept by the engine
 
     def describe(self) -> dict[str, Any]:
         """What the adapter declares. Raises Broken where it can't be loaded, Died where loading kills the process."""
+        if self._channel is None:
+            raise self._death()
         if self._description is None:
             reply = self._receive(self.limits.start_seconds)
             if "broken" in reply:
@@ -115,6 +133,7 @@ class BackendProcess:
     def ask(self, request: dict[str, Any], seconds: float | None = None) -> dict[str, Any]:
         """The answer to one request. Raises Died."""
         self.describe()
+        self.history.append(request)
         try:
             self._channel.send(request)
         except OSError:
@@ -181,7 +200,12 @@ class BackendProcess:
             family = []
         self._popen.kill()
         for child in family:
-            child.kill()
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
         self._popen.wait()
         self._group.terminate(timeout=0.1)
+        if self._channel is None:  # execnet closes the pipes of a gateway only once it has been used
+            for pipe in (self._popen.stdin, self._popen.stdout):
+                with suppress(OSError):  # what was still to be written has nobody to read it
+                    pipe.close()
         shutil.rmtree(self._folder, ignore_errors=True)
