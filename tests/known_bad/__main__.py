@@ -73,6 +73,9 @@ def certificate(release: Release, python: Path, folder: Path, profile: str, seed
         subprocess.run([*_CERTIFY, release.adapter, *arguments], stdin=subprocess.DEVNULL, check=False)
     (path,) = folder.glob("*.json")
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if not found["suite"]["complete"]:
+        path.unlink()
+        raise click.ClickException(f"{release.name}: the certification was cut short")
     return found
 
 
