@@ -69,6 +69,11 @@ class _Interruption:
         if first and not self.writing:
             raise KeyboardInterrupt
 
+    def check(self) -> None:
+        """Interrupt again: what is raised in a finalizer or in a callback of the garbage collector gets lost there."""
+        if self.number:
+            raise KeyboardInterrupt
+
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Receive SIGINT and SIGTERM while inside."""
@@ -86,6 +91,7 @@ class _Observer:
 
     session: Session
     display: Display
+    interruption: _Interruption
     problems: list[str] = field(default_factory=list)
     _chapters: set[str] = field(default_factory=set)
 
@@ -101,6 +107,7 @@ class _Observer:
         self.display.start(len(ids))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.interruption.check()
         clause = clauses().get(str(dict(report.user_properties).get(plugin.CLAUSE)))
         if clause is not None and clause.chapter not in self._chapters:
             self._chapters.add(clause.chapter)
@@ -159,9 +166,9 @@ def _for_workers(options: Options) -> list[str]:
     ]  # fmt: skip
 
 
-def _run_checks(session: Session, display: Display) -> list[str]:
+def _run_checks(session: Session, display: Display, interruption: _Interruption) -> list[str]:
     """Carry out every check; what went wrong in the suite, one line each."""
-    observer = _Observer(session, display)
+    observer = _Observer(session, display, interruption)
     folder = Path(plugin.__file__).parent
     workers = _for_workers(session.options) if session.options.jobs > 1 else []
     pytest.main([*_ARGUMENTS, *workers, "--rootdir", str(folder), str(folder)], plugins=[observer])
@@ -195,7 +202,7 @@ def _certify(
         path = certificate_path(folder, session.name, options.device)
         if path in taken:
             return Outcome(USAGE, message=f"{options.backend} calls itself {session.name!r}, as one before it does")
-        problems = _carry_out(session, display)
+        problems = _carry_out(session, display, interruption)
         interruption.writing = True
         certificate = session.certificate(interrupted=bool(interruption.number))
         write(certificate, path)
@@ -204,10 +211,10 @@ def _certify(
     return _outcome(certificate, path, problems, interruption.number)
 
 
-def _carry_out(session: Session, display: Display) -> list[str]:
+def _carry_out(session: Session, display: Display, interruption: _Interruption) -> list[str]:
     """The checks; pytest swallows an interruption among them, and one outside them ends them as well."""
     try:
-        return _run_checks(session, display)
+        return _run_checks(session, display, interruption)
     except KeyboardInterrupt:
         return []
 

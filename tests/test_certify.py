@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
@@ -123,6 +124,24 @@ def test_an_interruption_leaves_a_partial_certificate_and_no_process(
     assert certificate["verdict"] == "partial"
     assert not certificate["suite"]["complete"]
     assert {row["verdict"] for row in certificate["clauses"]} >= {"pass", "not run"}
+
+
+class _Deaf(Lines):
+    """Receives a signal where an exception gets lost, as in a finalizer or a callback of the garbage collector."""
+
+    def chapter(self, title: str) -> None:
+        super().chapter(title)
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_interruption_that_gets_lost_still_ends_the_run(tmp_path: Path, jobs: int) -> None:
+    display = _Deaf(Console(file=io.StringIO()), "test")
+    outcome = certify(Options("numpy", profile="quick", jobs=jobs, python=sys.executable), tmp_path, display)
+    assert outcome.interrupted
+    assert outcome.path is not None
+    assert "not run" in {row["verdict"] for row in reports.load(outcome.path)["clauses"]}
 
 
 BROKEN = {
