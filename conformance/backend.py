@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +12,8 @@ import numpy as np
 
 from conv1d_cts.adapters.registry import AdapterSource
 from conv1d_cts.conformance.cases import Case
-from conv1d_cts.conformance.isolation.process import BackendProcess, Died, Limits
+from conv1d_cts.conformance.isolation.in_process import InProcess
+from conv1d_cts.conformance.isolation.process import BackendProcess, Died, Interpreter, Limits
 from conv1d_cts.conformance.isolation.wire import decode, encode
 from conv1d_cts.conformance.recipes import Operands
 
@@ -104,21 +104,24 @@ def call_of(case: Case, operands: Operands, program: str = "conv1d", wrt: str = 
 
 @dataclass
 class Backend:
-    """One adapter on one device, in a process that is replaced whenever it has died."""
+    """One adapter on one device, in a process that is replaced whenever it has died; or `in_process`, to debug it."""
 
     source: AdapterSource
     device: str = "cpu"
-    python: str = sys.executable
+    interpreter: Interpreter = field(default_factory=Interpreter)
     limits: Limits = field(default_factory=Limits)
+    in_process: bool = False
     fingerprints: dict[tuple[str, str, str], Fingerprint] = field(default_factory=dict)  # by surface, dtype, function
-    _process: BackendProcess | None = field(default=None, repr=False)
-    _spare: BackendProcess | None = field(default=None, repr=False)
+    _process: BackendProcess | InProcess | None = field(default=None, repr=False)
+    _spare: BackendProcess | InProcess | None = field(default=None, repr=False)
 
-    def _start(self) -> BackendProcess:
-        return BackendProcess(self.source, self.device, self.python, self.limits)
+    def _start(self) -> BackendProcess | InProcess:
+        if self.in_process:
+            return InProcess(self.source, self.device)
+        return BackendProcess(self.source, self.device, self.interpreter, self.limits)
 
     @property
-    def process(self) -> BackendProcess:
+    def process(self) -> BackendProcess | InProcess:
         """The living process; started where there is none."""
         if self._process is None:
             self._process, self._spare = self._spare or self._start(), None

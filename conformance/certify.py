@@ -157,7 +157,8 @@ def _for_workers(options: Options) -> list[str]:
     """The arguments with which each worker starts a session like this one."""
     own = {
         "--backend": options.backend, "--device": options.device, "--profile": options.profile,
-        "--cts-seed": str(options.seed), "--python": options.python, "--deviations": options.deviations,
+        "--cts-seed": str(options.seed), "--python": options.python, "--host": options.host,
+        "--deviations": options.deviations,
     }  # fmt: skip
     given = [f"{name}={value}" for name, value in own.items() if value]
     return [

@@ -174,7 +174,7 @@ class Trial:
             tally.counts["failed"] += 1
             tally.kind, tally.failure = "fail", {
                 "message": message, "case": example.describe() | check.extra, "expected": usual, "got": finding,
-                "confirmed": "fresh process" if again else "not repeated",
+                "confirmed": self.surface.backend.process.kind if again else "not repeated",
             }  # fmt: skip
             return
 
@@ -198,7 +198,7 @@ class Trial:
         kind = problem.kind if isinstance(problem, Died) else "fail"
         expected, message = self._expected(check, example, kind), str(problem)
         evidence = None if expected else self._evidence(check, example, kind, problem, () if suspects else earlier)
-        if evidence and evidence["confirmed"] != "fresh process" and suspects:
+        if evidence and evidence["confirmed"] != self.surface.backend.process.kind and suspects:
             expected, message = suspects[0], f"{message} (holds in a fresh process; this one had been corrupted before)"
         if expected is not None:
             tally.deviates(expected, message, example.describe())
@@ -234,7 +234,11 @@ class Trial:
             "case": example.describe() | check.extra,
             "expected": shown.expected if isinstance(shown, Violation) else "an answer",
             "got": shown.got if isinstance(shown, Violation) else shown.log,
-            "confirmed": "fresh process" if confirmed else "needs history" if needed else "not repeated",
+            "confirmed": self.surface.backend.process.kind
+            if confirmed
+            else "needs history"
+            if needed
+            else "not repeated",
             **({"history": history.lines(needed)} if needed else {}),
         }
 

@@ -36,6 +36,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--profile", default="standard", choices=sorted(PROFILES), help="how far to go (default: standard)")
     group.addoption("--cts-seed", type=int, default=0, help="seed of every case (default: 0)")
     group.addoption("--python", default=sys.executable, help="interpreter of the backend's process (default: this one)")
+    group.addoption("--host", default="", help="run the backend there, over ssh (default: here)")
+    group.addoption("--in-process", action="store_true", help="no process between, for a debugger; no certificate")
     group.addoption("--deviations", default="", help="file of known deviations (default: the one of the backend)")
     group.addoption("--certificate", default="", help="folder that the certificate is written to")
 
@@ -48,6 +50,8 @@ def _options(config: pytest.Config) -> Options:
         profile=config.getoption("--profile"),
         seed=config.getoption("--cts-seed"),
         python=config.getoption("--python"),
+        host=config.getoption("--host"),
+        in_process=config.getoption("--in-process"),
         deviations=config.getoption("--deviations"),
     )
 
@@ -58,6 +62,8 @@ def pytest_collection(session: pytest.Session) -> None:
     config = session.config
     if not config.getoption("--backend") or SESSION in config.stash:
         return
+    if config.getoption("--in-process") and config.getoption("--certificate"):
+        raise pytest.UsageError("--in-process proves nothing: it goes without --certificate")
     try:
         config.stash[SESSION] = Session(_options(config))
     except (UnknownBackendError, FileNotFoundError, UnknownOptionError, Broken, Died) as problem:

@@ -21,7 +21,7 @@ from conv1d_cts.conformance.arithmetic.words import rows as arithmetic_rows
 from conv1d_cts.conformance.backend import Backend, Surface
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, Trial
-from conv1d_cts.conformance.isolation.process import Broken, Limits
+from conv1d_cts.conformance.isolation.process import Broken, Interpreter, Limits
 from conv1d_cts.conformance.ledger import Limit, LimitRecord, Tally, overall, row
 from conv1d_cts.conformance.pool import PROFILES, every_padding, pool
 from conv1d_cts.conformance.probing import float_dtypes, limits_of
@@ -46,6 +46,8 @@ class Options:
     profile: str = "standard"
     seed: int = 0
     python: str = ""
+    host: str = ""
+    in_process: bool = False
     deviations: str = ""
     jobs: int = 1
     call_seconds: float = 30.0
@@ -68,7 +70,8 @@ class Session:
         self.started, self._clock = datetime.now(UTC), time.monotonic()
         source = registry.find(self.options.backend)
         limits = Limits(call_seconds=self.options.call_seconds, memory_bytes=self.options.memory_bytes)
-        self.backend = Backend(source, self.options.device, self.options.python, limits)
+        interpreter = Interpreter(self.options.python, self.options.host)
+        self.backend = Backend(source, self.options.device, interpreter, limits, self.options.in_process)
         try:
             self.description = self.backend.describe()
             self.surface_names = self._chosen_surfaces()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,8 @@ import pytest
 from conv1d_cts.adapters.registry import AdapterSource
 from conv1d_cts.conformance.backend import Backend, Refused, Surface, Violation, call_of
 from conv1d_cts.conformance.cases import Case
-from conv1d_cts.conformance.isolation.process import Broken, Died, Limits
+from conv1d_cts.conformance.certify import SUITE
+from conv1d_cts.conformance.isolation.process import Broken, Died, Interpreter, Limits
 from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.conformance.test_conformance import computed_by_the_backend
 from conv1d_cts.spec.geometry import Geometry
@@ -206,3 +209,87 @@ def test_an_impostor_is_caught(tmp_path: Path, body: str, message: str) -> None:
             computed_by_the_backend(surface, CASE)
     finally:
         surface.backend.close()
+
+
+_SSH = """#!/bin/sh
+# What an ssh client does with `ssh -C HOST COMMAND`, the host being this machine.
+[ "$2" = here ] || { echo "no such host" >&2; exit 255; }
+sh -c "$3"
+status=$?
+[ $status -lt 128 ] || exit 255
+exit $status
+"""
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A host that ssh reaches; its Python has this package, as it must."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "ssh").write_text(_SSH, encoding="utf-8")
+    (folder / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+    return "here"
+
+
+def on_host(path: Path, host: str) -> Surface:
+    source = AdapterSource(path.stem, path=str(path))
+    return Surface(
+        Backend(source, interpreter=Interpreter(sys.executable, host), limits=Limits(call_seconds=4.0)), "functional"
+    )
+
+
+DEATHS_OVER_SSH = {
+    "import os; os.abort()": "crash",
+    "import os; os._exit(3)": "exit",
+    "exec('while True: pass')": "hang",
+}
+
+
+@pytest.mark.parametrize("statement", DEATHS_OVER_SSH)
+def test_a_backend_on_another_host_dies_like_one_here(tmp_path: Path, host: str, statement: str) -> None:
+    surface = on_host(adapter_file(tmp_path, f"if length == 17: {statement}"), host)
+    deadly = CASE.with_geometry(length=17)
+    try:
+        assert surface.answer(CALL).results[0] is not None
+        with pytest.raises(Died) as info:
+            surface.answer(call_of(deadly, operands(deadly)))
+        assert info.value.kind == DEATHS_OVER_SSH[statement]
+        assert surface.answer(CALL).results[0] is not None
+    finally:
+        surface.backend.close()
+
+
+def test_a_host_that_is_not_reached_is_one_line(tmp_path: Path, host: str) -> None:
+    command = [sys.executable, "-c", "from conv1d_cts.cli import main; main()", "certify", "numpy"]
+    run = subprocess.run(
+        [*command, "--host", "elsewhere", "--jobs", "1"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == SUITE
+    said = "numpy: HostNotFound: ssh does not reach elsewhere, or python3 does not start there"
+    assert said in run.stderr.splitlines()
+    assert "Traceback" not in run.stderr
+
+
+def in_process(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    path = adapter_file(folder, "import os; print(f'in {os.getpid()}', flush=True)")
+    return subprocess.run(
+        [sys.executable, "-c", "import os, pytest, sys; print('suite', os.getpid()); sys.exit(pytest.main())",
+         "-p", "conv1d_cts.conformance.plugin", "--pyargs", "conv1d_cts.conformance", "-p", "no:cacheprovider",
+         "-k", "test_shape_2", "--capture=no", "--profile", "quick", "--backend", str(path), "--in-process", *options],
+        cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_in_process_nothing_stands_between_a_debugger_and_the_adapter(tmp_path: Path) -> None:
+    run = in_process(tmp_path)
+    assert run.returncode == 0, run.stdout
+    suite = run.stdout.split()[1]
+    assert {line for line in run.stdout.splitlines() if line.startswith("in ")} == {f"in {suite}"}
+
+
+def test_in_process_gives_no_certificate(tmp_path: Path) -> None:
+    run = in_process(tmp_path, "--certificate", str(tmp_path / "out"))
+    assert run.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "--in-process proves nothing" in run.stderr
+    assert not (tmp_path / "out").exists()

@@ -37,6 +37,7 @@ else:
 
 _POLL_SECONDS = 0.25
 _REMEMBERED = 64  # requests, the last ones: a failure may need what went before it
+_SSH_LOST = 255  # the status of ssh itself where a signal ended the remote process or the connection was lost
 _QUIET_SECONDS = 2.0  # a process whose channel has closed is given this long to end by itself
 
 
@@ -83,31 +84,57 @@ def _package_folder() -> str:
     return str(folder)
 
 
-def _empty_interpreter(group: Any, python: str) -> Any:
-    """A gateway; a second one where the first was ended from outside, before anything of ours or the backend's."""
-    specification = f"popen//python={shlex.quote(python)}"
-    try:
-        return group.makegateway(specification)
-    except BrokenPipeError:
-        return group.makegateway(specification)
+@dataclass(frozen=True)
+class Interpreter:
+    """A Python that has the framework; on another `host` over ssh, where that is given, with this package installed."""
+
+    python: str = sys.executable
+    host: str = ""
+
+    def start(self, group: execnet.Group) -> Any:
+        """A gateway to a new process of it. Raises Broken where the host can't be reached.
+
+        A second one where the first was ended from outside, before anything of ours or the backend's.
+        """
+        place = f"ssh={self.host}" if self.host else "popen"
+        specification = f"{place}//python={shlex.quote(self.python)}"
+        try:
+            return group.makegateway(specification)
+        except BrokenPipeError:
+            return group.makegateway(specification)
+        except execnet.HostNotFound:
+            message = f"ssh does not reach {self.host}, or {self.python} does not start there"
+            raise Broken({"type": "HostNotFound", "message": message, "where": ""}) from None
 
 
 class BackendProcess:
     """One process with one adapter loaded. Not restarted: a dead one is replaced by its owner."""
 
+    kind = "fresh process"
+
     def __init__(
-        self, source: AdapterSource, device: str, python: str = sys.executable, limits: Limits | None = None
+        self,
+        source: AdapterSource,
+        device: str,
+        interpreter: Interpreter = Interpreter(),
+        limits: Limits | None = None,
     ) -> None:
         self.limits = limits or Limits()
+        self._host = interpreter.host
         self._folder = _package_folder()
         self._log = Path(self._folder) / "output.log"
         self._group = execnet.Group()
-        self._gateway = _empty_interpreter(self._group, python)
+        try:
+            self._gateway = interpreter.start(self._group)
+        except Broken:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
         self._popen = self._gateway._io.popen  # execnet has no public name for the process it started
         self._channel: Any = None  # stays None where the process has ended already
         with suppress(OSError):
             channel = self._gateway.remote_exec(_BOOTSTRAP)
-            channel.send((self._folder, source.module, source.path, device, str(self._log)))
+            log = os.devnull if self._host else str(self._log)
+            channel.send((self._folder, source.module, source.path, device, log))
             self._channel = channel
         self._description: dict[str, Any] | None = None
         self._loaded_bytes = 0
@@ -185,6 +212,8 @@ class BackendProcess:
         self.close()
         if status < 0:
             return Died("crash", signal.Signals(-status).name, tail)
+        if self._host and status == _SSH_LOST:
+            return Died("crash", f"killed, or cut off from {self._host}")
         return Died("exit", f"ended with status {status}", tail)
 
     def _tail(self, lines: int = 12) -> str:

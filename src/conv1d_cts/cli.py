@@ -65,7 +65,8 @@ def list_backends() -> None:
 @click.option(
     "--jobs", type=click.IntRange(1, 64), help="Backends that work at once.  [default: one a core, at most 4]"
 )
-@click.option("--python", default=sys.executable, help="Interpreter that has the framework.  [default: this one]")
+@click.option("--python", help="Interpreter that has the framework.  [default: this one; python3 on another host]")
+@click.option("--host", default="", metavar="[USER@]HOST", help="Run it there over ssh; its Python has this package.")
 @click.option("--deviations", type=_FILE, help="Known deviations of the one backend.  [default: the recorded ones]")
 @click.option("--out", type=_FOLDER, default=Path("reports/out"), show_default=True, help="Folder of the certificates.")
 def certify_backends(
@@ -75,7 +76,8 @@ def certify_backends(
     profile: str,
     seed: int,
     jobs: int | None,
-    python: str,
+    python: str | None,
+    host: str,
     deviations: Path | None,
     out: Path,
 ) -> None:
@@ -85,13 +87,16 @@ def certify_backends(
     deviation no longer occurs; 2: usage; 3: the suite or the installation failed.
     """
     _check_backends(backends)
-    interpreter = _interpreter(python)
+    interpreter = (python or "python3") if host else _interpreter(python or sys.executable)
     if deviations is not None and len(backends) > 1:
         raise Mistake("--deviations belongs to one backend")
     _make_folder(out)
     outcomes: list[Outcome] = []
     for backend in backends:
-        options = Options(backend, device, surfaces, profile, seed, interpreter, str(deviations or ""), jobs or _jobs())
+        options = Options(
+            backend, device, surfaces, profile, seed, interpreter, host,
+            deviations=str(deviations or ""), jobs=jobs or _jobs(),
+        )  # fmt: skip
         outcomes.append(_certify_one(options, out, [outcome.path for outcome in outcomes if outcome.path]))
         if outcomes[-1].interrupted:
             break
