@@ -16,7 +16,7 @@ from conv1d_cts.conformance.cases import Case, case_from
 from conv1d_cts.conformance.isolation.process import Died
 from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.ledger import Limit, LimitRecord, Tally
-from conv1d_cts.conformance.pool import evenly
+from conv1d_cts.conformance.selection import Selection
 from conv1d_cts.conformance.strategies import shrink
 
 # Examples of one deviation that a check lets die; each costs a process, and more would show nothing new.
@@ -108,12 +108,9 @@ class Trial:
     def _examples(self, check: Check) -> list[Example]:
         """What the check selects from the deviations' recorded cases and the pool, and a few examples inside limits."""
         recorded = tuple(case_from(dict(d.case)) for d in self._entries(check) if d.case)
-        first = list(check.select(recorded))
-        selected = [e for e in check.select((*recorded, *self.cases)) if e not in first]
-        possible = [e for e in selected if self.limit(self.facts(check, e)) is None]
-        limited = [e for e in (*selected, *check.select(self.limited)) if self.limit(self.facts(check, e)) is not None]
-        chosen = evenly(possible, self.sample) if check.sampled else possible
-        return [*first, *chosen, *evenly(limited, check.minimum)]
+        sample = self.sample if check.sampled else None
+        selection = Selection(check.select, lambda e: self.limit(self.facts(check, e)) is not None, sample)
+        return selection.examples(recorded, self.cases, self.limited, check.minimum)
 
     def _try(self, check: Check, example: Example, tally: Tally) -> str | None:
         """Count what comes of one example; the behaviour that the body found, where it held and names one."""

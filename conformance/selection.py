@@ -1,0 +1,38 @@
+"""Which examples a check is tried on: what it selects from the pool and makes itself, and a few inside limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.pool import evenly
+from conv1d_cts.conformance.relatives import nearest
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A check's choice among cases, and what limits forbid it; at most `sample` examples outside limits, if given."""
+
+    select: Callable[[tuple[Case, ...]], Iterable[Any]]
+    is_limited: Callable[[Any], bool]
+    sample: int | None = None
+
+    def examples(
+        self, recorded: tuple[Case, ...], cases: tuple[Case, ...], limited: tuple[Case, ...], few: int
+    ) -> list[Any]:
+        """Those from `recorded` cases, those outside limits, and `few` inside."""
+        own = list(self.select(()))
+        first = [e for e in self.select(recorded) if e not in own]
+        selected = [e for e in self.select((*recorded, *cases)) if e not in first]
+        possible = [e for e in selected if not self.is_limited(e)]
+        forbidden = [e for e in (*selected, *self.select(limited)) if self.is_limited(e)]
+        possible += self._relatives([e for e in selected if isinstance(e, Case) and self.is_limited(e)], possible)
+        chosen = possible if self.sample is None else evenly(possible, self.sample)
+        return [*first, *chosen, *evenly(forbidden, few)]
+
+    def _relatives(self, limited: Sequence[Case], known: Sequence[Any]) -> list[Case]:
+        """The nearest relatives outside limits of cases that the check made itself, as far as it is for them."""
+        found = (nearest(case, lambda relative: not self.is_limited(relative)) for case in limited)
+        return [case for case in dict.fromkeys(found) if case and case not in known and case in self.select((case,))]
