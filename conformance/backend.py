@@ -112,6 +112,7 @@ class Backend:
     limits: Limits = field(default_factory=Limits)
     in_process: bool = False
     fingerprints: dict[tuple[str, str, str], Fingerprint] = field(default_factory=dict)  # by surface, dtype, function
+    last: tuple[str, Call, Answer | None] | None = None  # surface, call and answer; none while calls come in sequence
     _process: BackendProcess | InProcess | None = field(default=None, repr=False)
     _spare: BackendProcess | InProcess | None = field(default=None, repr=False)
 
@@ -162,10 +163,14 @@ class Backend:
 
     def answer(self, surface: str, call: Call) -> Answer:
         """The answer to one call. Raises Refused, Died."""
-        return _answer(self._ask(call.request(surface)))
+        self.last = surface, call, None
+        answer = _answer(self._ask(call.request(surface)))
+        self.last = surface, call, answer
+        return answer
 
     def sequence(self, surface: str, calls: list[Call]) -> list[Answer | Refused]:
         """The answers to calls made one after another, each with its results read again after the last. Raises Died."""
+        self.last = None
         reply = self._ask({"program": "sequence", "requests": [call.request(surface) for call in calls]})
         if "refused" in reply:
             raise Refused(reply["refused"])
@@ -212,12 +217,27 @@ class Surface:
         return self.backend.sequence(self.name, calls)
 
 
+@dataclass(frozen=True)
+class Flaw:
+    """What a script can show of a fault in one answer; `kind` is value, shape, dtype, refused or accepted.
+
+    `got` is the result at fault and `want` what is right by the definition: the number of element `at`, from which an
+    honest one differs by `bound` at most, a shape, or a dtype's name.
+    """
+
+    kind: str
+    got: Array | None = None
+    want: Any = None
+    at: tuple[int, ...] = ()
+    bound: float = 0.0
+
+
 class Violation(AssertionError):  # noqa: N818 - what a clause suffers
     """A clause does not hold for an example."""
 
-    def __init__(self, message: str, expected: object = "", got: object = "") -> None:
+    def __init__(self, message: str, expected: object = "", got: object = "", flaw: Flaw | None = None) -> None:
         super().__init__(message)
-        self.expected, self.got = str(expected), str(got)
+        self.expected, self.got, self.flaw = str(expected), str(got), flaw
 
 
 def require(array: Array | None, name: str) -> Array:

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 from conv1d_cts.adapters.conditions import Fact
 from conv1d_cts.adapters.known_deviations import Deviation
-from conv1d_cts.conformance import history
+from conv1d_cts.conformance import history, reproducer
 from conv1d_cts.conformance.arithmetic.fingerprint import Fingerprint
-from conv1d_cts.conformance.backend import Refused, Surface, Violation
+from conv1d_cts.conformance.backend import Flaw, Refused, Surface, Violation
 from conv1d_cts.conformance.cases import Case, case_from
 from conv1d_cts.conformance.isolation.process import Died
 from conv1d_cts.conformance.judge import Accuracy
@@ -134,7 +134,7 @@ class Trial:
             if check.may_refuse:
                 tally.counts["refused"] += 1
                 return None
-            self._failed(check, example, tally, Violation(f"refused a legal call: {refusal}"), suspects, earlier)
+            self._failed(check, example, tally, _refusal(refusal), suspects, earlier)
         except (Violation, Died) as problem:
             self._failed(check, example, tally, problem, suspects, earlier)
         else:
@@ -212,6 +212,7 @@ class Trial:
     ) -> dict[str, Any]:
         """Confirm a failure in a fresh process, shrink it or find the calls it needs, and write down what it shows."""
         backend = self.surface.backend
+        script = reproducer.written(backend, problem)
         with backend.fresh_process():
             again = self._outcome(check, example)
             confirmed = again is not None and again[0] == kind
@@ -219,6 +220,8 @@ class Trial:
                 smallest = shrink(example, self._fails_likewise(check, kind))
                 example = next(iter(check.select((smallest,))))
                 again = self._outcome(check, example) or again
+            if confirmed and again is not None:
+                script = reproducer.written(backend, again[1])
         needed: tuple[history.Request, ...] = ()
         if not confirmed:
             backend.replace_process()  # what went before is part of the failure, and must not reach other checks
@@ -237,6 +240,7 @@ class Trial:
             if needed
             else "not repeated",
             **({"history": history.lines(needed)} if needed else {}),
+            **reproducer.tried(script, backend.interpreter),
         }
 
     def _outcome(self, check: Check, example: Example) -> tuple[str, Violation | Died] | None:
@@ -244,7 +248,7 @@ class Trial:
         try:
             check.body(self.surface, example)
         except Refused as refusal:
-            return None if check.may_refuse else ("fail", Violation(f"refused a legal call: {refusal}"))
+            return None if check.may_refuse else ("fail", _refusal(refusal))
         except Violation as violation:
             return "fail", violation
         except Died as death:
@@ -267,6 +271,10 @@ class Trial:
             return outcome is not None and outcome[0] == kind
 
         return fails
+
+
+def _refusal(refusal: Refused) -> Violation:
+    return Violation(f"refused a legal call: {refusal}", "an answer", flaw=Flaw("refused"))
 
 
 def tries(

@@ -9,7 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from conv1d_cts.conformance.backend import Violation
+from conv1d_cts.conformance.backend import Flaw, Violation
 
 Array = np.ndarray[Any, Any]
 
@@ -21,7 +21,8 @@ def _index(where: Array) -> tuple[int, ...]:
 def same_shape(got: Array, shape: tuple[int, ...], name: str) -> None:
     """Raise Violation unless `got` has the shape."""
     if got.shape != shape:
-        raise Violation(f"{name} has shape {got.shape}, not {shape}", shape, got.shape)
+        flaw = Flaw("shape", got, shape)
+        raise Violation(f"{name} has shape {got.shape}, not {shape}", shape, got.shape, flaw)
 
 
 def _differing(got: Array, want: Array) -> Array:
@@ -31,17 +32,29 @@ def _differing(got: Array, want: Array) -> Array:
     return differs
 
 
-def equal(got: Array, want: Array, name: str) -> None:
-    """Raise Violation unless `got` has the shape and exactly the values of `want`, whatever the dtypes."""
+def equal(got: Array, want: Array, name: str, among: Array | None = None) -> None:
+    """Raise Violation unless `got` has the shape and exactly the values of `want`, whatever the dtypes.
+
+    `want` is what is right by the definition; only the elements for which `among` is true are judged.
+    """
     same_shape(got, want.shape, name)
     wide = got.astype(np.result_type(want.dtype, np.float64) if got.dtype.kind not in "iu" else np.int64)
-    differs = _differing(wide, want)
+    differs = _differing(wide, want) & (True if among is None else among)
     if differs.any():
         at = _index(differs)
         raise Violation(
             f"{name}{list(at)} is {got[at]}, not {want[at]}; {int(differs.sum())} of {want.size} elements differ",
-            _short(want), _short(got),
+            _short(want), _short(got), Flaw("value", got, want[at].item(), at),
         )  # fmt: skip
+
+
+def agree(one: Array, other: Array, name: str) -> None:
+    """Raise Violation unless two answers of a backend have equal values; which of them is wrong is not known."""
+    try:
+        equal(one, other.astype(np.float64), name)
+    except Violation as violation:
+        violation.flaw = None
+        raise
 
 
 def same_bits(got: Array, want: Array, what: str) -> None:
@@ -95,6 +108,7 @@ def within(got: Array, judged: tuple[Array, Array], name: str) -> Accuracy:
             raise Violation(
                 f"{name}{list(at)} is {wide[at]!s}, off by {error[at]:.3g} from {want[at]!s}; "
                 f"its bound is {bound[at]:.3g}", f"{want[at]!s} within {bound[at]:.3g}", wide[at],
+                Flaw("value", got, want[at].item(), at, float(bound[at])),
             )  # fmt: skip
         shares = np.where(known, np.where(bound > 0, error / bound, 0.0), -1.0)
         seen = np.where(known & (want != 0), (bound + error) / np.abs(want), np.inf)

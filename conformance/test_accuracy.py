@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from conv1d_cts.conformance import bounds, judge, oracle
-from conv1d_cts.conformance.backend import Surface, Violation, call_of, require
+from conv1d_cts.conformance.backend import Flaw, Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
 from conv1d_cts.conformance.judge import Accuracy
@@ -86,10 +86,7 @@ def _last_bit(dtype: str) -> Callable[[Surface, Case], None]:
         for name in "xw":
             probe = replace(ones, **{name: np.full_like(getattr(ones, name), ulp)})
             got = surface.conv1d(case, probe)
-            if (got != got.dtype.type(ulp)).any():
-                raise Violation(
-                    f"1 + {ulp - 1:.3g} in {name}, times 1, came back as {got.ravel()[0]!r}", ulp, got.ravel()[0]
-                )
+            judge.equal(got, np.full(got.shape, ulp), f"1 + {ulp - 1:.3g} in {name}, times 1: y")
 
     return body
 
@@ -128,9 +125,9 @@ def large_sums_stay_finite(surface: Surface, case: Case) -> None:
     )
     got = surface.conv1d(case, replace(given, b=None))
     if not np.isfinite(got).all():
-        raise Violation(
-            "a sum whose absolute terms add up to a finite number overflowed", "finite", got[~np.isfinite(got)][0]
-        )
+        at = tuple(int(i) for i in np.argwhere(~np.isfinite(got))[0])
+        flaw = Flaw("value", got, 0.0, at, bounds.largest(case.dtype))
+        raise Violation("a sum whose absolute terms add up to a finite number overflowed", "finite", got[at], flaw)
 
 
 test_acc_6_overflow = tries(

@@ -7,7 +7,7 @@ from typing import Any
 
 from conv1d_cts.adapters.conditions import Fact
 from conv1d_cts.conformance import huge, judge, malformed
-from conv1d_cts.conformance.backend import Answer, Call, Refused, Surface, Violation, call_of, require
+from conv1d_cts.conformance.backend import Answer, Call, Flaw, Refused, Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test
 from conv1d_cts.conformance.malformed import Malformed
@@ -22,7 +22,12 @@ def is_refused(surface: Surface, example: Malformed) -> None:
     except Refused:
         return
     shapes = ", ".join(str(array.shape) if array is not None else "None" for array in answer.results)
-    raise Violation(f"{example.rule}: silently accepted; out came {shapes}", "an error", f"a result of shape {shapes}")
+    raise Violation(
+        f"{example.rule}: silently accepted; out came {shapes}",
+        "an error",
+        f"a result of shape {shapes}",
+        Flaw("accepted"),
+    )
 
 
 def _refuses(clause: str, calls: Callable[[], Iterable[Malformed]], minimum: int = 2) -> Any:
@@ -57,7 +62,9 @@ def gradients_right_or_refused(surface: Surface, case: Case) -> None:
     given, names = huge.operands(case), operand_names(case)
     got = surface.vjp(case, given, names)
     if given.cotangent.shape != case.geometry.y_shape:
-        raise Violation("gradients came of a y that no memory holds", "an error", case.geometry.y_shape)
+        raise Violation(
+            "gradients came of a y that no memory holds", "an error", case.geometry.y_shape, Flaw("accepted")
+        )
     want = huge.gradients(case, given)
     for name in names:
         judge.equal(got[name], want[name], f"g{name}")

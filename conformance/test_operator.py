@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from conv1d_cts.conformance.backend import Surface, Violation
+from conv1d_cts.conformance.backend import Flaw, Surface, Violation
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
 from conv1d_cts.conformance.recipes import lattice_fits, operands
@@ -25,9 +25,11 @@ def _largest(case: Case) -> int:
 
 def dtype_is_kept(surface: Surface, case: Case) -> None:
     """Y has the one dtype of x, w and b."""
-    got = surface.conv1d(case, operands(case)).dtype.name
+    y = surface.conv1d(case, operands(case))
+    got = y.dtype.name
     if got != case.dtype:
-        raise Violation(f"y is {got}, its operands are {case.dtype}", case.dtype, got)
+        flaw = Flaw("dtype", y, case.dtype)
+        raise Violation(f"y is {got}, its operands are {case.dtype}", case.dtype, got, flaw)
 
 
 test_op_1_value = tries("OP-1", forward_is_exact, lambda c: _zeros(c) and is_plain(c.geometry))

@@ -1,0 +1,165 @@
+"""The templates of adapters/scripts write the calls that the adapters make: what is right comes out of them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conv1d_cts.adapters import registry, scripts
+from conv1d_cts.conformance import oracle
+from conv1d_cts.conformance.backend import Answer, Backend, Call, Flaw, Violation, call_of
+from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.catalog import checks
+from conv1d_cts.conformance.isolation.process import Died
+from conv1d_cts.conformance.recipes import operands
+from conv1d_cts.conformance.reproducer import Unwritten, write
+from conv1d_cts.conformance.session import Options, Session
+from conv1d_cts.spec.geometry import Geometry
+from tests.adapter_files import adapter_file
+
+Array = np.ndarray[Any, Any]
+PLAIN = Case(Geometry(2, 4, 6, 9, 3, stride=2, groups=2, padding=(1, 1)), seed=1)
+NAMED = Case(Geometry(1, 2, 3, 8, 3, dilation=2, padding="same"), bias=False)
+UNPADDED = Case(Geometry(1, 2, 3, 8, 3, dilation=2))
+UNEVEN = Case(Geometry(1, 2, 3, 8, 3, padding=(2, 1)), padding_mode="reflect", seed=3)
+CALLS = {  # backend: surface, case, programs
+    "torch": (("functional", PLAIN), ("functional", NAMED), ("padded", UNEVEN), ("conv2d", PLAIN)),
+    "jax": (("functional", PLAIN), ("functional", NAMED), ("padded", UNEVEN), ("conv2d", PLAIN)),
+    "tensorflow": (("functional", UNPADDED), ("functional", NAMED), ("padded", UNEVEN), ("conv2d", PLAIN)),
+    "mlx": (("functional", PLAIN), ("general", replace(UNEVEN, padding_mode="zeros")), ("conv2d", PLAIN)),
+    "onnx": (("functional", PLAIN), ("functional", NAMED), ("conv2d", PLAIN)),
+    "onnxruntime": (("functional", PLAIN), ("dynamic", PLAIN), ("conv2d", PLAIN)),
+}
+PROGRAMS = ("conv1d", "vjp", "jvp", "vmap", "vjp_of_vjp", "jvp_of_vjp")
+_BOUNDED = ((0.5, 1.0, 0), (2, 1.0, 1))  # an error, its bound, and the exit code
+_RUN_ALL = """
+import json, sys
+codes = []
+for script in json.load(sys.stdin):
+    try:
+        exec(compile(script, "reproducer.py", "exec"), {})
+    except SystemExit as end:
+        codes.append(int(bool(end.code)))
+    except Exception as error:
+        codes.append(f"{type(error).__name__}: {error}")
+    else:
+        codes.append(0)
+print("codes", json.dumps(codes))
+"""
+
+
+def results(case: Case, program: str) -> dict[str, Array]:
+    """What is right, by result; second derivatives are those of the gradient in x."""
+    given = operands(case)
+    wrt = "xwb" if case.bias else "xw"
+    if program == "conv1d":
+        return {"y": oracle.forward(case, given)}
+    if program == "vjp":
+        return oracle.gradients(case, given)
+    if program == "jvp":
+        return {"y": oracle.tangent(case, given, wrt)}
+    if program == "vmap":
+        return {"y": oracle.forward(case, given)[None]}
+    if program == "vjp_of_vjp":
+        return oracle.second_vjp(case, given, "x")
+    return {"y": oracle.second_jvp(case, given, "x")}
+
+
+def call(case: Case, program: str) -> Call:
+    found = call_of(case, operands(case), program, "xwb" if case.bias else "xw", "x")
+    if program != "vmap":
+        return found
+    return replace(found, arrays={name: None if a is None else a[None] for name, a in found.arrays.items()})
+
+
+def written(name: str, surface: str, asked: Call, got: tuple[Array, ...], problem: Violation | Died) -> str:
+    backend = Backend(registry.find(name))
+    backend.last = surface, asked, Answer(got, (), (), (), "cpu")
+    return write(backend, problem)
+
+
+def every_script(name: str) -> Iterator[tuple[str, int]]:
+    """Scripts with the exit code that they must have: what is right and what is wrong, of each program."""
+    macros = scripts.load(registry.find(name))
+    programs = [p for p in PROGRAMS if hasattr(macros, p.removesuffix("_of_vjp").replace("conv1d", "call"))]
+    for (surface, case), program in ((place, p) for place in CALLS[name] for p in programs):
+        want = results(case, program)
+        got = tuple(want.values())
+        asked = call(case, program)
+        for array in got:
+            at = tuple(extent // 2 for extent in array.shape)
+            right = array[at].item()
+            for off, bound, code in ((0, 0.0, 0), (1, 0.0, 1), *(_BOUNDED if program == "conv1d" else ())):
+                flaw = Flaw("value", array, right + off, at, bound)
+                yield written(name, surface, asked, got, Violation("wrong", flaw=flaw)), code
+            for shape in (array.shape, (1, *array.shape)):
+                flaw = Flaw("shape", array, shape)
+                yield written(name, surface, asked, got, Violation("wrong", flaw=flaw)), int(shape != array.shape)
+        for kind, code in (("refused", 0), ("accepted", 1)):
+            yield written(name, surface, asked, got, Violation("wrong", flaw=Flaw(kind))), code
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_script_ends_with_1_where_its_call_is_wrong_and_with_0_where_it_is_right(name: str) -> None:
+    pytest.importorskip(name if name != "mlx" else "mlx.core", reason=f"{name} is not installed")
+    expected = list(every_script(name))
+    run = subprocess.run(
+        [sys.executable, "-c", _RUN_ALL], input=json.dumps([script for script, _ in expected]), capture_output=True,
+        text=True, check=True,
+    )  # fmt: skip
+    codes = json.loads(run.stdout.rpartition("codes ")[2])
+    wrong = [(code, found, script) for (script, code), found in zip(expected, codes, strict=True) if code != found]
+    assert not wrong, "\n".join(map(str, wrong[0]))
+    assert max(len(script.splitlines()) for script, _ in expected) <= 15
+
+
+TEMPLATE = """
+{% set imports, definitions = "import numpy as np", "" %}
+{% macro array(values, dtype, device) %}np.array({{ values }}, {{ dtype|py }}){% endmacro %}
+{% macro call(surface, b, stride, padding, dilation, groups) %}CALL{% endmacro %}
+"""
+
+
+def evidence(folder: Path, call: str) -> dict[str, Any]:
+    """Of SHAPE-2 on a backend that loses its last sample, with a template that writes its call as given."""
+    path = adapter_file(folder, "return correct.conv1d(x, w, b, **parameters)[..., :-1]")
+    if call:
+        path.with_suffix(".py.j2").write_text(TEMPLATE.replace("CALL", call), encoding="utf-8")
+    session = Session(Options(str(path), profile="quick", python=sys.executable, shrink_seconds=2.0))
+    try:
+        check = next(check for _, check in checks() if check.clause == "SHAPE-2")
+        return session.run(check, "functional").failure
+    finally:
+        session.close()
+
+
+def test_a_failure_comes_with_a_script_that_was_run(tmp_path: Path) -> None:
+    shown = evidence(tmp_path, "np.zeros((1, 1, 0))")
+    assert shown["reproduces"] is True
+    assert "import numpy as np\n" in shown["reproducer"]
+    assert "conv1d_cts" not in shown["reproducer"]
+
+
+@pytest.mark.parametrize("call", ["np.zeros((1, 1, 1))", "np.zeros(1 / 0)"])
+def test_a_script_that_shows_nothing_or_fails_by_itself_is_marked(tmp_path: Path, call: str) -> None:
+    assert evidence(tmp_path, call)["reproduces"] is False
+
+
+def test_without_a_template_the_certificate_says_why_there_is_no_script(tmp_path: Path) -> None:
+    shown = evidence(tmp_path, "")
+    assert shown["no reproducer"] == "no template says how a call of scratch is written"
+    assert "reproducer" not in shown
+
+
+def test_operands_too_large_to_print_are_not_written() -> None:
+    large = replace(UNPADDED, geometry=Geometry(4, 64, 1, 64, 1))
+    with pytest.raises(Unwritten, match="too large to print"):
+        written("torch", "functional", call(large, "conv1d"), (), Violation("refused", flaw=Flaw("refused")))
