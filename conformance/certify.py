@@ -39,6 +39,7 @@ from conv1d_cts.conformance.session import (
 from conv1d_cts.spec.clauses import clauses
 
 AS_EXPECTED, UNEXPECTED, USAGE, SUITE = 0, 1, 2, 3
+_LINE = 300  # characters of a finding, told while the run goes on
 _SIGNAL = 128  # what a shell adds to the number of the signal that ended a process
 
 
@@ -94,6 +95,7 @@ class _Observer:
     interruption: _Interruption
     problems: list[str] = field(default_factory=list)
     _chapters: set[str] = field(default_factory=set)
+    _told: set[int] = field(default_factory=set)
 
     def pytest_configure(self, config: pytest.Config) -> None:
         config.stash[plugin.SESSION] = self.session
@@ -114,8 +116,21 @@ class _Observer:
             self.display.chapter(clause.chapter)
         if report.when == "call":
             self.display.advance()
+            self._tell()
         elif report.failed:
             self.problems.append(f"{report.nodeid}: {_last_line(report.longreprtext)}")
+
+    def pytest_sessionfinish(self) -> None:
+        self._tell()
+
+    def _tell(self) -> None:
+        """Each failure once, as soon as it is known."""
+        for tally in (tally for tallies in self.session.tallies.values() for tally in tallies if tally.kind):
+            if id(tally) not in self._told:
+                self._told.add(id(tally))
+                text = f"{tally.kind}: {tally.clause} on {tally.surface}: {tally.failure.get('message', '')}"
+                line = " ".join(text.split())[:_LINE]
+                self.display.found("".join(c if c.isprintable() else "?" for c in line))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:

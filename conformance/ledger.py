@@ -60,6 +60,7 @@ class Tally:
     accuracy: Accuracy | None = None
     least_accurate: dict[str, Any] = field(default_factory=dict)
     power: dict[str, float] = field(default_factory=dict)
+    shares: dict[tuple[str, int], float] = field(default_factory=dict)
     fingerprints: list[Fingerprint] = field(default_factory=list)
 
     def held(self, finding: str | Accuracy | Fingerprint | None, case: dict[str, Any]) -> None:
@@ -80,6 +81,8 @@ class Tally:
             self.accuracy, self.least_accurate = found, case
         dtype = case["dtype"]
         self.power[dtype] = min(found.power, self.power.get(dtype, inf))
+        size = dtype, rung(case["c_in"] // case["groups"] * case["kernel"])
+        self.shares[size] = max(found.of_bound, self.shares.get(size, 0.0))
 
     @property
     def verdict(self) -> str:
@@ -135,7 +138,7 @@ def _deviation_evidence(tally: Tally) -> list[dict[str, Any]]:
 
 
 def _accuracy_evidence(tallies: Sequence[Tally]) -> dict[str, Any]:
-    """The worst error of all checks, and the smallest of each dtype that would have been seen; to three digits."""
+    """The worst error of all checks, also by size, and the smallest that would have been seen; to three digits."""
     measured = [(tally.accuracy, tally.least_accurate) for tally in tallies if tally.accuracy is not None]
     if not measured:
         return {}
@@ -149,8 +152,20 @@ def _accuracy_evidence(tallies: Sequence[Tally]) -> dict[str, Any]:
             "at": found.at,
             "case": case,
             "power": {dtype: _rounded(least) for dtype, least in power.items() if isfinite(least)},
+            "shares": {dtype: _shares(tallies, dtype) for dtype in dtypes},
         }
     }
+
+
+def _shares(tallies: Sequence[Tally], dtype: str) -> dict[str, float]:
+    """The largest error as a share of its bound, by the products of y: up to 1, 2, 4, 8 ..."""
+    sizes = sorted({size for tally in tallies for name, size in tally.shares if name == dtype})
+    return {str(size): _rounded(max(t.shares.get((dtype, size), 0.0) for t in tallies)) for size in sizes}
+
+
+def rung(number: int) -> int:
+    """The next power of two; 0 is itself."""
+    return number and 1 << max(0, number - 1).bit_length()
 
 
 def _rounded(number: float) -> float:

@@ -1,4 +1,4 @@
-"""Where a certification is: a bar with the current chapter, or plain lines where nobody watches a terminal."""
+"""Where a certification is: a bar with the current chapter, plain lines where nobody watches a terminal, or nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 
 class Display(Protocol):
@@ -27,6 +28,9 @@ class Display(Protocol):
 
     def advance(self) -> None:
         """One more check is done."""
+
+    def found(self, text: str) -> None:
+        """A failure that nobody expected, as soon as it is known."""
 
 
 class Lines:
@@ -55,6 +59,10 @@ class Lines:
         """Count."""
         self._done += 1
 
+    def found(self, text: str) -> None:
+        """A line."""
+        self._say(text)
+
     def _say(self, text: str) -> None:
         self._console.print(f"{self._name}: {text}", markup=False, highlight=False, soft_wrap=True)
 
@@ -68,6 +76,8 @@ class Bar:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(),
         )
         self._progress = Progress(*columns, console=console, transient=True)
         self._name, self._task = name, self._progress.add_task(f"{name}: loading", total=None)
@@ -90,6 +100,10 @@ class Bar:
     def advance(self) -> None:
         """The bar grows."""
         self._progress.advance(self._task)
+
+    def found(self, text: str) -> None:
+        """A line above the bar."""
+        self._progress.console.print(Text(f"{self._name}: {text}"), soft_wrap=True)
 
 
 def display(console: Console, name: str) -> Display:

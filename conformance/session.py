@@ -7,6 +7,8 @@ import platform
 import re
 import time
 import traceback
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,13 +24,14 @@ from conv1d_cts.conformance.backend import Backend, Surface
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, Trial
 from conv1d_cts.conformance.isolation.process import Broken, Interpreter, Limits
-from conv1d_cts.conformance.ledger import Limit, LimitRecord, Tally, overall, row
+from conv1d_cts.conformance.ledger import Limit, LimitRecord, Tally, overall, row, rung
 from conv1d_cts.conformance.pool import PROFILES, every_padding, pool
 from conv1d_cts.conformance.probing import float_dtypes, limits_of
 from conv1d_cts.conformance.relatives import nearest
 from conv1d_cts.spec.clauses import clauses
 
 SCHEMA = 1
+_COVERED = ("n", "c_in", "c_out", "length", "l_out", "kernel", "stride", "dilation", "groups", "lo", "hi")
 LIMITS_CLAUSE, ARITHMETIC_CLAUSE = "CONF-2", "ARITH-1"
 
 
@@ -205,6 +208,11 @@ class Session:
                     found.setdefault((surface, fingerprint.dtype), []).append(fingerprint)
         return arithmetic_rows(found, self.description["switches"])
 
+    def coverage(self) -> dict[str, dict[str, int]]:
+        """How many cases of the first surface have each value of each parameter; extents by the next power of two."""
+        cases = self._trials[self.surface_names[0]].cases
+        return {name: _counted(rung(int(str(case.facts()[name]))) for case in cases) for name in _COVERED}
+
     def certificate(self, interrupted: bool) -> dict[str, Any]:
         """The certificate as plain data (chapter CONF)."""
         rows = self.rows()
@@ -223,6 +231,7 @@ class Session:
             "verdict": overall(rows, complete),
             "clauses": rows,
             "arithmetic": self.arithmetic(),
+            "coverage": self.coverage(),
             "limits": self.limits(),
             "run": {
                 "started": self.started.isoformat(timespec="seconds"),
@@ -243,6 +252,10 @@ class Session:
     def close(self) -> None:
         """End the backend's processes."""
         self.backend.close()
+
+
+def _counted(values: Iterable[int]) -> dict[str, int]:
+    return {str(value): number for value, number in sorted(Counter(values).items())}
 
 
 def _not_run(clause: str, level: str, surface: str) -> dict[str, Any]:

@@ -99,6 +99,7 @@ class Certificate(TypedDict):
     verdict: str
     clauses: list[ClauseRow]
     arithmetic: list[ArithmeticRow]
+    coverage: NotRequired[dict[str, dict[str, int]]]
     limits: list[LimitRow]
     run: dict[str, Any]
 

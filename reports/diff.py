@@ -37,16 +37,21 @@ class Diff:
     lost: tuple[Change, ...]
     changed: tuple[Change, ...]
 
+    @property
+    def sections(self) -> list[tuple[str, tuple[Change, ...]]]:
+        """What there is of losses, changes and gains: losses first, for they are why one looks."""
+        named = (("Lost", self.lost), ("Changed", self.changed), ("Gained", self.gained))
+        return [(title, changes) for title, changes in named if changes]
+
     def to_json(self) -> str:
         """Canonical JSON: keys sorted, two spaces, one newline at the end."""
         return json.dumps(asdict(self), sort_keys=True, indent=2) + "\n"
 
     def to_markdown(self) -> str:
-        """A page for a pull request: losses first, for they are why one looks."""
+        """A page for a pull request."""
         head = f"# {markdown(self.old)} → {markdown(self.new)}"
         verdict = f"Verdict: {self.old_verdict} → **{self.new_verdict}**"
-        sections = (("Lost", self.lost), ("Changed", self.changed), ("Gained", self.gained))
-        body = [line for title, changes in sections for line in _section(title, changes)]
+        body = [line for title, changes in self.sections for line in _section(title, changes)]
         return "\n".join([head, "", verdict, "", *(body or ["No clause changed.", ""])])
 
 
@@ -95,8 +100,6 @@ def _name(certificate: Certificate) -> str:
 
 
 def _section(title: str, changes: tuple[Change, ...]) -> Iterator[str]:
-    if not changes:
-        return
     yield from (
         f"## {title} ({len(changes)})",
         "",

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from conv1d_cts.conformance.arithmetic.classes import ORDER as CLASSES
 from conv1d_cts.reports.certificate import ArithmeticRow, Certificate, ClauseRow
-from conv1d_cts.reports.text import one_line
+from conv1d_cts.reports.text import one_line, slug
 
 VERDICTS: Final = (
     "pass", "fail", "crash", "hang", "exit", "deviation", "refused", "unsupported", "vacuous", "error", "not run",
@@ -123,11 +123,34 @@ def classes(certificate: Certificate) -> dict[str, list[str]]:
     return {name: dtypes for name, dtypes in found.items() if dtypes}
 
 
+def dtypes(row: ClauseRow) -> list[str]:
+    """The dtypes that the evidence of a row speaks of: those of its cases, and those that its bounds judged."""
+    evidence = row["evidence"]
+    cases = [evidence.get("case", {}), *(entry.get("case", {}) for entry in evidence.get("deviations", ()))]
+    found = {slug(str(case["dtype"])) for case in cases if "dtype" in case}
+    return sorted(found | {slug(dtype) for dtype in evidence.get("accuracy", {}).get("power", {})})
+
+
 def version(certificate: Certificate) -> str:
     """The version of the package the backend is named after, else all of them: "2.13.0", "cupy 13.4, cuda 12.6"."""
     versions = certificate["backend"]["versions"]
     own = versions.get(certificate["backend"]["name"])
     return own or ", ".join(f"{name} {number}" for name, number in sorted(versions.items())) or "unknown"
+
+
+def how(certificate: Certificate, evidence: Mapping[str, Any]) -> list[str]:
+    """Of a reproducer: the command, what came of it before publication, versions and platform; one line each."""
+    backend, run = certificate["backend"], certificate["run"]
+    came = {
+        "True": "; run before this was published, it exited with 1",
+        "False": "; RUN BEFORE THIS WAS PUBLISHED, IT DID NOT REPRODUCE THE FAULT",
+    }.get(str(evidence.get("reproduces")), "")
+    versions = ", ".join(f"{name} {number}" for name, number in sorted(backend["versions"].items()))
+    return [
+        f"python reproducer.py exits with 1 while the fault is there and with 0 when it is gone{came}",
+        one_line(f"{versions} on {backend['device']}", 300),
+        one_line(f"Python {run.get('python', 'unknown')}, {run.get('platform', 'unknown platform')}", 300),
+    ]
 
 
 def _finding(row: ClauseRow) -> Finding | None:

@@ -14,17 +14,19 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from conv1d_cts.reports import facts
+from conv1d_cts.reports import facts, pictures
 from conv1d_cts.reports.certificate import Certificate, ClauseRow
+from conv1d_cts.reports.pictures import Picture
 from conv1d_cts.reports.rendering import markdown_html
-from conv1d_cts.reports.text import one_line, shorten, slug, visible
+from conv1d_cts.reports.text import SCRIPT, one_line, shorten, slug, visible
 from conv1d_cts.spec.clauses import Clause
 
 _LIMIT: Final = 3000
+_DRAWN: Final = 2  # failures of a backend: pictures are large
 _UNKNOWN: Final = "Clauses that this version of the spec does not have"
 _SHOWN: Final = (
     "accuracy", "message", "finding", "expected", "got", "confirmed", "history", "reproducer", "case",
-    "deviations",
+    "deviations", "reproduces", "no reproducer",
 )  # fmt: skip
 
 
@@ -50,6 +52,8 @@ class Cell:
     examples: str
     blocks: tuple[Block, ...]
     links: tuple[str, ...]
+    dtypes: tuple[str, ...] = ()
+    pictures: tuple[Picture, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,7 @@ class Panel:
     loose: tuple[str, ...]
     certificate: Certificate
     facts: tuple[tuple[str, str], ...]
+    pictures: tuple[Picture, ...]
 
 
 def panels(certificates: Sequence[Certificate]) -> tuple[Panel, ...]:
@@ -165,6 +170,7 @@ def _panel(certificate: Certificate, name: str) -> Panel:
         loose=tuple(facts.arithmetic(certificate)),
         certificate=certificate,
         facts=tuple(_facts(certificate)),
+        pictures=tuple(pictures.of_backend(certificate, name)),
     )
 
 
@@ -226,9 +232,18 @@ def _cell(panel: Panel, column: Column, row: ClauseRow | None) -> Cell | None:
         place=f"{panel.name} {one_line(column.surface, 40)}",
         level=row["level"],
         examples=_examples(row),
-        blocks=tuple(_blocks(row)),
+        blocks=tuple(_blocks(panel.certificate, row)),
         links=tuple(str(entry["link"]) for entry in deviations if str(entry["link"]).startswith("https://")),
+        dtypes=tuple(facts.dtypes(row)),
+        pictures=tuple(_drawn(panel, row, f"{column.anchor}-{row['id']}")),
     )
+
+
+def _drawn(panel: Panel, row: ClauseRow, name: str) -> Iterable[Picture]:
+    """The geometry of a failure that nobody expected, of the worst ones."""
+    evidence, worst = row["evidence"], [(f.clause, f.surface) for f, _ in panel.findings[:_DRAWN]]
+    if row["verdict"] in facts.FAILED and "case" in evidence and (row["id"], row["surface"]) in worst:
+        yield from pictures.of_case(evidence["case"], str(evidence.get("message", "")), name)
 
 
 def _examples(row: ClauseRow) -> str:
@@ -236,17 +251,27 @@ def _examples(row: ClauseRow) -> str:
     return f"{row['examples']['run']:,} run" + (f": {told}" if told else "")
 
 
-def _blocks(row: ClauseRow) -> Iterable[Block]:
+def _blocks(certificate: Certificate, row: ClauseRow) -> Iterable[Block]:
     evidence = row["evidence"]
     for entry in evidence.get("deviations", ()):
         yield Block("recorded deviation", _text(f"{entry['reason']} ({entry['examples']:,} examples)"), "prose")
-        yield from _labelled(entry, {"when": "code", "message": "prose", "case": "case", "reproducer": "script"})
+        yield from _labelled(entry, {"when": "code", "message": "prose", "case": "case"})
+        yield from _reproducer(certificate, entry)
     kinds = {"finding": "prose", "message": "prose", "case": "case", "expected": "code", "got": "code"}
-    yield from _labelled(evidence, {**kinds, "confirmed": "prose", "history": "code", "reproducer": "script"})
+    yield from _labelled(evidence, {**kinds, "confirmed": "prose", "history": "code", "no reproducer": "prose"})
+    yield from _reproducer(certificate, evidence)
     if "accuracy" in evidence:
         yield from _accuracy(evidence["accuracy"])
     for key in sorted(set(evidence) - set(_SHOWN)):
         yield Block(one_line(key, 40), _text(json.dumps(evidence[key])), "prose")
+
+
+def _reproducer(certificate: Certificate, evidence: Mapping[str, Any]) -> Iterable[Block]:
+    """The script, what became of it, and with which versions."""
+    if not evidence.get("reproducer"):
+        return
+    yield Block("reproducer", visible(shorten(str(evidence["reproducer"]), SCRIPT)), "script")
+    yield Block("run as", "\n".join(facts.how(certificate, evidence)), "prose")
 
 
 def _accuracy(measured: Mapping[str, Any]) -> Iterable[Block]:

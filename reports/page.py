@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
-from importlib import resources
 
-from markupsafe import Markup
-
-from conv1d_cts.reports import facts, grid
+from conv1d_cts.reports import facts, grid, pictures
 from conv1d_cts.reports.certificate import Certificate
-from conv1d_cts.reports.rendering import environment
+from conv1d_cts.reports.rendering import environment, policy, source
 from conv1d_cts.reports.text import visible
 from conv1d_cts.spec.clauses import Clause
 
 
 def page(certificates: Sequence[Certificate], broken: Sequence[str], clauses: Mapping[str, Clause]) -> str:
     """The HTML page. Its Content-Security-Policy allows this style and this script, by hash, and nothing else."""
-    style, script = (_source(name) for name in ("page.css", "page.js"))
+    style, script = source("page.css"), source("page.js")
     shown = grid.panels(certificates)
     chapters = grid.chapters(shown, clauses)
     seen = {row["verdict"] for certificate in certificates for row in certificate["clauses"]}
@@ -28,13 +23,16 @@ def page(certificates: Sequence[Certificate], broken: Sequence[str], clauses: Ma
         .render(
             style=style,
             script=script,
-            policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'",
+            policy=policy(style, script),
             headline=_headline(certificates),
             panels=shown,
             columns=[column for panel in shown for column in panel.columns],
             chapters=chapters,
             clause_count=len(clauses),
+            dtypes=sorted({d for c in certificates for row in c["clauses"] for d in facts.dtypes(row)}),
             verdicts=[verdict for verdict in facts.VERDICTS if verdict in seen],
+            speed=list(pictures.speed(certificates)),
+            drawn=pictures.available(),
             broken=[visible(line) for line in broken],
         )
     )
@@ -48,12 +46,3 @@ def _headline(certificates: Sequence[Certificate]) -> str:
         return "Every backend here is certified." if certified > 1 else "This backend is certified."
     verb = "is" if certified == 1 else "are"
     return f"{certified or 'None'} of {len(certificates)} backends {verb} certified."
-
-
-def _source(name: str) -> Markup:
-    folder = resources.files("conv1d_cts.reports") / "templates"
-    return Markup((folder / name).read_text(encoding="utf-8"))
-
-
-def _hash(source: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Container, Iterator
 from functools import cache
+from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
@@ -30,6 +33,22 @@ def environment() -> Environment:
     )
     templates.filters["visible"] = _visible
     return templates
+
+
+def source(name: str) -> Markup:
+    """A file of the templates as it is: a style or a script of ours."""
+    folder = resources.files("conv1d_cts.reports") / "templates"
+    return Markup((folder / name).read_text(encoding="utf-8"))
+
+
+def policy(style: str, script: str = "") -> str:
+    """The Content-Security-Policy that allows this style and this script, by hash, and nothing else."""
+    scripts = f" script-src '{_hash(script)}';" if script else ""
+    return f"default-src 'none'; style-src '{_hash(style)}';{scripts} base-uri 'none'"
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _visible(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from conv1d_cts.reports import facts
 from conv1d_cts.reports.certificate import Certificate, ClauseRow
-from conv1d_cts.reports.text import fenced, markdown, one_line, shorten
+from conv1d_cts.reports.text import SCRIPT, fenced, markdown, one_line, shorten
 from conv1d_cts.spec.clauses import Clause
 
 _HEADINGS: Final = (
@@ -100,7 +100,7 @@ def _details(certificate: Certificate, clauses: Mapping[str, Clause]) -> Iterato
         clause = clauses.get(row["id"])
         title = markdown(clause.title) if clause else "a clause that this version of the spec does not have"
         yield from (f"### {row['id']} {title}", "", f"{_kind(finding)} on `{_code(row['surface'])}`", "")
-        yield from _evidence(row)
+        yield from _evidence(certificate, row)
     yield from _errors([row for row in certificate["clauses"] if row["verdict"] == "error"])
 
 
@@ -118,20 +118,23 @@ def _kind(finding: facts.Finding) -> str:
     )
 
 
-def _evidence(row: ClauseRow) -> Iterator[str]:
+def _evidence(certificate: Certificate, row: ClauseRow) -> Iterator[str]:
     for entry in row["evidence"].get("deviations", ()):
         link = f" See <{_code(entry['link'])}>." if str(entry["link"]).startswith("https://") else ""
-        yield from (f"Recorded deviation: {markdown(entry['reason'])}.{link}", "", *_facts(entry))
-    yield from _facts(row["evidence"])
+        yield from (f"Recorded deviation: {markdown(entry['reason'])}.{link}", "", *_facts(certificate, entry))
+    yield from _facts(certificate, row["evidence"])
 
 
-def _facts(evidence: Mapping[str, Any]) -> Iterator[str]:
-    for key in ("message", "when", "case", "expected", "got", "confirmed", "history", "reproducer"):
+def _facts(certificate: Certificate, evidence: Mapping[str, Any]) -> Iterator[str]:
+    for key in ("message", "when", "case", "expected", "got", "confirmed", "history", "no reproducer", "reproducer"):
         value = evidence.get(key)
         if value in (None, "", {}):
             continue
         text = case_line(value) if isinstance(value, dict) else str(value)
-        yield from (f"{key}:", "", fenced(shorten(text, _LIMIT), "python" if key == "reproducer" else "text"), "")
+        limit, language = (SCRIPT, "python") if key == "reproducer" else (_LIMIT, "text")
+        yield from (f"{key}:", "", fenced(shorten(text, limit), language), "")
+    if evidence.get("reproducer"):
+        yield from (*(f"- {markdown(line)}" for line in facts.how(certificate, evidence)), "")
 
 
 def case_line(case: Mapping[str, Any]) -> str:

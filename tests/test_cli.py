@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 MISTAKES = {
+    "certify numpy -q -v": "--quiet or --verbose, not both",
     "certify tortch": "unknown backend 'tortch'; nearest: torch",
     "certify nothing.py": "no adapter file nothing.py",
     "certify": "Missing argument",
@@ -125,6 +127,27 @@ def test_diff_shows_what_changed(tmp_path: Path) -> None:
     result = run("diff", tmp_path / "old.json", tmp_path / "new.json")
     assert result.exit_code == 0
     assert "## Lost (2)" in result.output
+    found = json.loads(run("diff", "--format", "json", tmp_path / "old.json", tmp_path / "new.json").output)
+    assert [change["clause"] for change in found["lost"]] == ["SHAPE-2", "SHAPE-2"]
+    page = run("diff", "--format", "html", tmp_path / "old.json", tmp_path / "new.json").output
+    assert page.startswith("<!doctype html>")
+    assert "Lost (2)" in page
+
+
+def test_history_tells_which_release_changed_what(tmp_path: Path) -> None:
+    for version, verdict in (("2.9.0", "pass"), ("2.10.0", "fail"), ("2.11.0", "pass")):
+        (tmp_path / version).mkdir()
+        issued = make_certificate(version=version, surfaces=("functional",), verdicts={"SHAPE-2": verdict})
+        reports.dump(issued, tmp_path / version / "torch-cpu.json")
+    result = run("history", tmp_path)
+    assert result.exit_code == 0
+    html = (tmp_path / "history.html").read_text(encoding="utf-8")
+    assert html.index("torch 2.10.0 on cpu</a>") < html.index("torch 2.11.0 on cpu</a>")
+    assert html.index("Lost (1)") < html.index("Gained (1)")
+    (tmp_path / "other.json").write_text("{", encoding="utf-8")
+    broken = run("history", tmp_path)
+    assert broken.exit_code == 3
+    assert "other.json: not JSON" in broken.output
 
 
 @pytest.mark.parametrize("clause", clauses())
@@ -145,6 +168,6 @@ def test_explain_a_geometry() -> None:
 
 def test_version_and_help() -> None:
     assert conv1d_cts.__version__ in run("--version").output
-    for command in ("list", "certify", "report", "diff", "explain"):
+    for command in ("list", "certify", "report", "diff", "history", "explain"):
         assert command in run("--help").output
         assert run(command, "-h").exit_code == 0

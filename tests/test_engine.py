@@ -239,21 +239,27 @@ def measured(of_bound: float, power: float, judged: int = 8) -> Accuracy:
     return Accuracy(of_bound, 0.5, f"y[{of_bound}]", power, judged)
 
 
+def sized(dtype: str, kernel: int) -> dict[str, Any]:
+    return {"dtype": dtype, "c_in": 4, "groups": 2, "kernel": kernel}
+
+
 def test_the_worst_error_and_the_power_of_each_dtype_go_to_the_certificate() -> None:
     first, second = Tally("ACC-1", "functional", 1), Tally("ACC-1", "functional", 1)
-    first.held(measured(0.25, 1e-7), {"dtype": "float32", "n": 1})
-    first.held(measured(0.123456, 1e-8), {"dtype": "float32", "n": 2})
-    second.held(measured(0.654321, 1e-16), {"dtype": "float64", "n": 3})
-    second.held(measured(0.3, float("inf")), {"dtype": "float16", "n": 4})
+    first.held(measured(0.25, 1e-7), sized("float32", 1))
+    first.held(measured(0.123456, 1e-8), sized("float32", 3))
+    first.held(measured(0.1, 1e-7), sized("float32", 4))
+    second.held(measured(0.654321, 1e-16), sized("float64", 3))
+    second.held(measured(0.3, float("inf")), sized("float16", 4))
     assert row([first, second])["evidence"]["accuracy"] == {
-        "of_bound": 0.654, "ulps": 0.5, "at": "y[0.654321]", "case": {"dtype": "float64", "n": 3},
+        "of_bound": 0.654, "ulps": 0.5, "at": "y[0.654321]", "case": sized("float64", 3),
         "power": {"float32": 1e-8, "float64": 1e-16},
+        "shares": {"float32": {"2": 0.25, "8": 0.123}, "float64": {"8": 0.654}, "float16": {"8": 0.3}},
     }  # fmt: skip
     assert row([first, second])["verdict"] == "pass"
 
 
 def test_an_example_without_a_bound_does_not_tell() -> None:
     tally = Tally("ACC-1", "functional", 1)
-    tally.held(measured(0.0, float("inf"), judged=0), {"dtype": "bfloat16"})
+    tally.held(measured(0.0, float("inf"), judged=0), sized("bfloat16", 1))
     issued = row([tally])
     assert (issued["verdict"], issued["examples"]["run"], issued["examples"]["telling"]) == ("vacuous", 1, 0)

@@ -127,6 +127,10 @@ def test_filters_narrow_the_grid_and_clear_widens_it(shown: Any) -> None:
     wait_until(shown, "return document.getElementById('shown').textContent === '100 of 100 clauses'")
     choose(shown, "words", "sigsegv")
     assert visible_rows(shown) == ["SHAPE-6"]
+    choose(shown, "words", "")
+    choose(shown, "dtype", "float32")
+    assert {"SHAPE-6", "PAD-5", "GRAD-4"} <= set(visible_rows(shown))
+    assert "OP-2" not in visible_rows(shown)
 
 
 def test_a_cell_opens_to_clause_evidence_and_reproducer_and_escape_closes_it(shown: Any) -> None:
@@ -136,7 +140,7 @@ def test_a_cell_opens_to_clause_evidence_and_reproducer_and_escape_closes_it(sho
     assert sheet.is_displayed()
     for text in ("GRAD-4", "L_out = max(0", "length=7", FAILURE["expected"], FAILURE["got"], "import torch"):
         assert str(text) in sheet.text
-    assert len(sheet.find_elements("css selector", "button.copy")) == 1
+    assert len(sheet.find_elements("css selector", "button.copy")) == 2
     assert run(shown, "return location.hash") == "#torch-functional-GRAD-4"
     sheet.send_keys("\ue00c")
     assert not sheet.is_displayed()
@@ -147,7 +151,7 @@ def test_the_copy_button_copies_the_reproducer(shown: Any, url: str) -> None:
     grant = {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
     shown.execute_cdp_cmd("Browser.grantPermissions", grant)
     run(shown, "location.hash = '#torch-functional-GRAD-4'")
-    button = "document.querySelector('#torch-functional-GRAD-4 button.copy')"
+    button = "document.querySelector('#torch-functional-GRAD-4 button.copy:not(.markdown)')"
     wait_until(shown, f"return {button}.offsetHeight > 0")
     run(shown, f"window.focus(); {button}.click()")
     wait_until(shown, "return document.getElementById('said').textContent !== ''")
@@ -155,6 +159,15 @@ def test_the_copy_button_copies_the_reproducer(shown: Any, url: str) -> None:
         "navigator.clipboard.readText().then(arguments[0], error => arguments[0](String(error)))"
     )
     assert copied == FAILURE["reproducer"]
+    whole = "document.querySelector('#torch-functional-GRAD-4 button.markdown')"
+    run(shown, f"{whole}.click()")
+    wait_until(shown, f"return {whole}.textContent === 'Copied'")
+    copied = shown.execute_async_script(
+        "navigator.clipboard.readText().then(arguments[0], error => arguments[0](String(error)))"
+    )
+    assert f"```python\n{FAILURE['reproducer']}```" in copied
+    assert f"**expected**\n\n```\n{FAILURE['expected']}\n```" in copied
+    assert "torch 2.13.0 on cpu" in copied
 
 
 @pytest.mark.parametrize("anchor", ["SHAPE-2", "torch-functional-SHAPE-6", "numpy-functional-OP-1"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,7 +12,7 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from conv1d_cts.reports import badges, certificate, facts, write_report
+from conv1d_cts.reports import badges, certificate, facts, history, write_report
 from conv1d_cts.reports.certificate import validate
 from conv1d_cts.reports.diff import diff
 from conv1d_cts.reports.junit import junit
@@ -165,6 +166,32 @@ def test_a_diff_sees_findings_and_rows_that_come_and_go() -> None:
     found = diff(old, new)
     assert [(c.clause, c.new) for c in found.lost] == [("OP-1", "absent")]
     assert [c.note for c in found.changed] == ["was: refused; is: exact"]
+
+
+def test_a_history_shows_hostile_strings_as_text() -> None:
+    told = [make_certificate(HOSTILE, version=HOSTILE, surfaces=(HOSTILE,), verdicts=v) for v in ({}, {"OP-1": LOUD})]
+    text = history.page(history.timelines(told), [HOSTILE])
+    text.encode("utf-8")
+    assert "<script" not in text
+    assert "<img" not in text
+    assert "Lost (1)" in text
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", text)
+
+
+def test_versions_are_told_in_their_order_and_what_is_none_last() -> None:
+    told = [make_certificate(version=version) for version in ("nightly", "2.10.0", "2.9.1", "2.10.0rc1")]
+    (found,) = history.timelines(told)
+    assert found.first == "2.9.1"
+    assert [d.new.split()[1] for d in found.diffs] == ["2.10.0rc1", "2.10.0", "nightly"]
+
+
+def test_a_failure_is_ready_for_an_issue_tracker() -> None:
+    for reproduces, said in ((True, "it exited with 1"), (False, "IT DID NOT REPRODUCE THE FAULT")):
+        text = summary([make_certificate(verdicts={"OP-1": {**LOUD, "reproduces": reproduces}})], [], CLAUSES)
+        assert "\n````python\n```\n# hello\n````\n" in text
+        assert "exits with 1 while the fault is there and with 0 when it is gone; " in text
+        assert said in text
+        assert "\n- torch 2.13.0 on cpu\n- Python 3.11.7, Linux\n" in text
 
 
 def test_equal_certificates_have_an_empty_diff() -> None:

@@ -6,7 +6,7 @@
   const body = document.getElementById("sheet-body");
   const say = (words) => { document.getElementById("said").textContent = words; };
 
-  /* Filters: columns by backend, groups by chapter, rows by verdict and words. */
+  /* Filters: columns by backend, groups by chapter, rows by verdict, dtype and words. */
   const heads = all(".grid thead tr:last-child th").slice(1);
   const columns = heads.map((th) => th.dataset.b);
   const articles = all("article.clause");
@@ -17,9 +17,10 @@
     const sought = want.words.toLowerCase().split(/\s+/).filter(Boolean);
     const matching = rows.filter((row) => (!want.chapter || row.parentNode.dataset.c === want.chapter)
       && sought.every((word) => words.get(row.dataset.k).includes(word)));
-    const says = (cell) => !want.verdict || cell.textContent.trim() === want.verdict;
+    const says = (cell) => (!want.verdict || cell.textContent.trim() === want.verdict)
+      && (!want.dtype || (cell.dataset.d || "").split(" ").includes(want.dtype));
     const visible = columns.map((backend, index) => (!want.backend || backend === want.backend)
-      && (!want.verdict || matching.some((row) => says(row.cells[index + 1]))));
+      && (!(want.verdict || want.dtype) || matching.some((row) => says(row.cells[index + 1]))));
     const kept = new Set(matching.filter((row) => all("td", row).some((cell, index) => visible[index] && says(cell)))
       .map((row) => row.dataset.k));
     all(".grid tbody tr").forEach((row) => all("td", row).forEach((cell, index) => {
@@ -55,13 +56,27 @@
     button.className = "copy";
     button.textContent = "Copy";
     button.setAttribute("aria-label", "Copy the reproducer");
-    pre.before(button);
+    const whole = button.cloneNode(true);
+    whole.className = "copy markdown";
+    whole.textContent = "As Markdown";
+    whole.setAttribute("aria-label", "Copy all of it as Markdown for an issue tracker");
+    pre.before(whole, button);
   });
+  const fenced = (text, language) => {
+    const fence = "`".repeat(Math.max(3, ...(text.match(/`+/g) || []).map((run) => run.length + 1)));
+    return `${fence}${language}\n${text.trimEnd()}\n${fence}`;
+  };
+  const markdown = (list) => [...list.children].map((item) => {
+    const code = item.querySelector("pre");
+    if (item.tagName === "DT") return `**${item.textContent}**`;
+    return code ? fenced(code.textContent, code.className === "script" ? "python" : "") : item.textContent.trim();
+  }).join("\n\n");
   const copy = (button) => {
-    const pre = button.nextElementSibling;
-    const done = () => { button.textContent = "Copied"; say("Reproducer copied"); setTimeout(() => { button.textContent = "Copy"; }, 2000); };
-    const select = () => { getSelection().selectAllChildren(pre); say("Reproducer selected"); };
-    if (navigator.clipboard) navigator.clipboard.writeText(pre.textContent).then(done, select); else select();
+    const pre = button.parentNode.querySelector("pre"), label = button.textContent;
+    const text = button.classList.contains("markdown") ? markdown(button.closest("dl")) : pre.textContent;
+    const done = () => { button.textContent = "Copied"; say("Copied"); setTimeout(() => { button.textContent = label; }, 2000); };
+    const select = () => { getSelection().selectAllChildren(pre); say("Selected"); };
+    if (navigator.clipboard) navigator.clipboard.writeText(text).then(done, select); else select();
   };
 
   /* A cell opens in place: its clause and its evidence, copied from the section that a plain link would lead to. */

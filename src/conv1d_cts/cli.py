@@ -1,4 +1,4 @@
-"""The command line: list, certify, report, diff, explain.
+"""The command line: list, certify, report, diff, history, explain.
 
 A user's mistake is one line and exit code 2, never a traceback.
 """
@@ -68,6 +68,8 @@ def list_backends() -> None:
 @click.option("--python", help="Interpreter that has the framework.  [default: this one; python3 on another host]")
 @click.option("--host", default="", metavar="[USER@]HOST", help="Run it there over ssh; its Python has this package.")
 @click.option("--deviations", type=_FILE, help="Known deviations of the one backend.  [default: the recorded ones]")
+@click.option("-q", "--quiet", is_flag=True, help="Print the final table alone.")
+@click.option("-v", "--verbose", is_flag=True, help="Print every finding, not the worst alone.")
 @click.option("--out", type=_FOLDER, default=Path("reports/out"), show_default=True, help="Folder of the certificates.")
 def certify_backends(
     backends: tuple[str, ...],
@@ -79,6 +81,8 @@ def certify_backends(
     python: str | None,
     host: str,
     deviations: Path | None,
+    quiet: bool,
+    verbose: bool,
     out: Path,
 ) -> None:
     """Certify backends one after another.
@@ -90,6 +94,9 @@ def certify_backends(
     interpreter = (python or "python3") if host else _interpreter(python or sys.executable)
     if deviations is not None and len(backends) > 1:
         raise Mistake("--deviations belongs to one backend")
+    if quiet and verbose:
+        raise Mistake("--quiet or --verbose, not both")
+    told = 0 if quiet else sys.maxsize if verbose else _SHOWN
     _make_folder(out)
     outcomes: list[Outcome] = []
     for backend in backends:
@@ -97,7 +104,8 @@ def certify_backends(
             backend, device, surfaces, profile, seed, interpreter, host,
             deviations=str(deviations or ""), jobs=jobs or _jobs(),
         )  # fmt: skip
-        outcomes.append(_certify_one(options, out, [outcome.path for outcome in outcomes if outcome.path]))
+        taken = [outcome.path for outcome in outcomes if outcome.path]
+        outcomes.append(_certify_one(options, out, taken, told))
         if outcomes[-1].interrupted:
             break
     _show_table(outcomes)
@@ -136,28 +144,29 @@ def _make_folder(folder: Path) -> None:
         raise Mistake(f"cannot write to {folder}: {error.strerror}") from None
 
 
-def _certify_one(options: Options, folder: Path, taken: list[Path]) -> Outcome:
-    console = Console(stderr=True)
+def _certify_one(options: Options, folder: Path, taken: list[Path], told: int) -> Outcome:
+    """The certificate of one backend, and its progress and as many findings as are to be `told`."""
+    console = Console(stderr=True, quiet=not told)
     try:
         outcome = certify(options, folder, display(console, Path(options.backend).stem), taken)
     except OSError as error:
         outcome = Outcome(SUITE, message=f"{options.backend}: {error}")
     if outcome.message:
         _say(outcome.message)
-    if outcome.path is not None:
-        _show_findings(outcome.path)
+    if outcome.path is not None and told:
+        _show_findings(outcome.path, told)
     return outcome
 
 
-def _show_findings(path: Path) -> None:
+def _show_findings(path: Path, told: int) -> None:
     certificate = reports.load(path)
     if certificate["verdict"] == "error":
         return
     found = [finding.line for finding in reports.findings(certificate)]
-    for line in found[:_SHOWN]:
+    for line in found[:told]:
         _say(f"  {line}")
-    if len(found) > _SHOWN:
-        _say(f"  and {len(found) - _SHOWN} more")
+    if len(found) > told:
+        _say(f"  and {len(found) - told} more")
 
 
 def _show_table(outcomes: Sequence[Outcome]) -> None:
@@ -191,12 +200,37 @@ def merge(folder: Path) -> None:
 @main.command("diff")
 @click.argument("old", type=_FILE, metavar="OLD.json")
 @click.argument("new", type=_FILE, metavar="NEW.json")
-def compare(old: Path, new: Path) -> None:
-    """What a change of version gained, lost and changed, clause by clause, in Markdown."""
+@click.option(
+    "--format", "form", type=click.Choice(["markdown", "json", "html"]), default="markdown", show_default=True
+)
+def compare(old: Path, new: Path, form: str) -> None:
+    """What a change of version gained, lost and changed, clause by clause."""
     try:
-        click.echo(reports.diff(reports.load(old), reports.load(new)).to_markdown())
+        certificates = reports.load(old), reports.load(new)
     except reports.CertificateError as mistake:
         raise Mistake(str(mistake)) from None
+    found = reports.diff(*certificates)
+    if form == "html":
+        click.echo(reports.history.page([reports.history.between(*certificates)]))
+    else:
+        click.echo(found.to_json() if form == "json" else found.to_markdown())
+
+
+@main.command("history")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR")
+def tell_history(folder: Path) -> None:
+    """Write DIR/history.html: which release changed what, of the certificates in DIR and below.
+
+    Exit code 3 where a JSON file can't be read as a certificate.
+    """
+    try:
+        index, broken = reports.history.write_history(folder)
+    except OSError as error:
+        raise Mistake(f"cannot write to {folder}: {error.strerror}") from None
+    for line in broken:
+        _say(line)
+    click.echo(index.resolve())
+    sys.exit(SUITE if broken else 0)
 
 
 @main.command("explain")
