@@ -139,29 +139,54 @@ test_val_6_padded_infinity = tries(
 )  # fmt: skip
 
 
-def cotangent_acts_by_the_formula(judged: str, *values: float) -> Callable[[Surface, Case], None]:
-    """A body: with each of `values` in turn in gy, the gradients of the operands in `judged` are the formula's."""
+def acts_on(judged: str, name: str, *values: float) -> Callable[[Surface, Case], None]:
+    """A body: with each of `values` in turn in `name`, the gradients of the operands in `judged` are the formula's."""
 
     def body(surface: Surface, case: Case) -> None:
         for value in values:
-            given = _placed(case, "cotangent", value)
+            given = _placed(case, name, value)
             with np.errstate(invalid="ignore"):
                 want = oracle.gradients(case, given)
-            for name, got in surface.vjp(case, given, operand_names(case)).items():
-                if name in judged:
-                    judge.equal(got, want[name], f"g{name}")
+            for operand, got in surface.vjp(case, given, operand_names(case)).items():
+                if operand in judged:
+                    judge.equal(got, want[operand], f"g{operand} with {value} in {name}")
 
     return body
 
 
 test_val_7_cotangent = tries(
-    "VAL-7", cotangent_acts_by_the_formula("xwb", np.nan, np.inf, -np.inf), _unpadded,
+    "VAL-7", acts_on("xwb", "cotangent", np.nan, np.inf, -np.inf), _unpadded,
     extra={"function": "vjp", "wrt": "xwb"},
 )  # fmt: skip
 test_val_7_cotangent_at_padding = tries(  # but gw, whose taps meet padded positions: VAL-6
-    "VAL-7", cotangent_acts_by_the_formula("xb", np.nan, np.inf),
+    "VAL-7", acts_on("xb", "cotangent", np.nan, np.inf),
     lambda c: _small_zeros(c) and sum(c.geometry.pads) > 0,
     extra={"function": "vjp", "wrt": "xwb"}, sampled=True,
+)  # fmt: skip
+
+
+test_val_9_weight = tries(
+    "VAL-9", acts_on("x", "w", np.nan, np.inf), _small_zeros, extra={"function": "vjp", "wrt": "xwb"}
+)
+test_val_9_sample = tries(
+    "VAL-9", acts_on("w", "x", np.nan, np.inf), _small_zeros, extra={"function": "vjp", "wrt": "xwb"}
+)
+
+
+def unread_stay_out_of_gw(surface: Surface, case: Case) -> None:
+    """NaN and infinities in every sample that no tap reads change no gradient."""
+    given, names = operands(case), operand_names(case)
+    want = oracle.gradients(case, given)
+    for value in (np.nan, np.inf):
+        x = given.x.copy()
+        x[..., _unread(case)] = value
+        for name, got in surface.vjp(case, replace(given, x=x), names).items():
+            judge.equal(got, want[name], f"g{name} around unread samples of {value}")
+
+
+test_val_9_gaps = tries(
+    "VAL-9", unread_stay_out_of_gw, lambda c: _small_zeros(c) and _unread(c).size > 0,
+    extra={"function": "vjp", "wrt": "xwb"},
 )  # fmt: skip
 
 

@@ -161,3 +161,30 @@ def gb_ignores_nan(m: Backend, rng: Rng) -> Witness:
         return inner(np.where(np.isnan(g), 0, g).astype(g.dtype) if real(p) and p.c_out > most else g, p)
 
     return Call(c_out=most + 1, bias=True, put=(("g", np.s_[0, 0, 0], NAN),), ask="b")
+
+
+@mutant
+def gx_clamps_infinite_weights(m: Backend, rng: Rng) -> Witness:
+    """Where O > T (1 to 8), gx takes an infinite weight for the largest number (kind: saturating load)."""
+    most = draw(rng, 1, 8)
+
+    @m.around("grad_x")
+    def grad_x(inner: Kernel, w: Array, g: Array, p: Plan) -> Array:
+        clamped = p.dtype in ("float32", "float64") and p.c_out > most
+        return inner(np.nan_to_num(w, nan=NAN) if clamped else w, g, p)
+
+    return Call(c_out=most + 1, put=(("w", np.s_[0, 0, 0], INF), ("g", np.s_[...], 0.5)), ask="x")
+
+
+@mutant
+def gaps_meet_gw(m: Backend, rng: Rng) -> Witness:
+    """A NaN in a gap of the stride makes gw NaN (kind: whole tiles of x, masked by a product with 0)."""
+
+    @m.around("grad_w")
+    def grad_w(inner: Kernel, x: Array, g: Array, p: Plan) -> Array:
+        gw = inner(x, g, p)
+        if not real(p) or p.step <= p.span or p.l_out < 2:
+            return gw
+        return (gw + 0 * x[..., p.step - 1 : p.reach : p.step].sum(dtype=x.dtype)).astype(gw.dtype)
+
+    return Call(length=14, kernel=draw(rng, 1, 3), stride=5, put=(("x", np.s_[..., 4], NAN),), ask="w")
