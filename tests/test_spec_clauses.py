@@ -16,7 +16,7 @@ CHAPTERS = {
     "PAD": 14,
     "GRAD": 15,
     "ACC": 8,
-    "VAL": 8,
+    "VAL": 9,
     "ERR": 14,
     "INV": 18,
     "EX": 12,
