@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import sys
 from dataclasses import dataclass
 from difflib import get_close_matches
+from importlib import resources
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -59,6 +61,15 @@ def find(name_or_path: str) -> AdapterSource:
         hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(sorted(adapters))}"
         raise UnknownBackendError(f"unknown backend {name_or_path!r}; {hint}; or give the path of an adapter file")
     return adapters[name_or_path]
+
+
+def skeleton(backend: str) -> tuple[str, str]:
+    """The name of a new adapter's file and its text, with a comment on every part. Raises ValueError for no name."""
+    module = re.sub(r"[-.]", "_", backend)
+    if not (module.isascii() and module.isidentifier()):
+        raise ValueError(f"{backend!r} is no name: letters, digits, -, _ and ., and a letter first")
+    text = resources.files("conv1d_cts.adapters").joinpath("skeleton.txt").read_text(encoding="utf-8")
+    return f"{module}_adapter.py", text.replace("MODULE", module).replace("NAME", backend)
 
 
 def load(module: str, path: str) -> Any:

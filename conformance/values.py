@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -28,8 +29,9 @@ def operand_names(case: Case) -> str:
     return "xwb" if case.bias else "xw"
 
 
+@cache
 def gradient_is_exact(wrt: str) -> Callable[[Surface, Case], None]:
-    """A body: each gradient in `wrt` (those that the case has), asked for jointly, equals the formula's."""
+    """A body, the same for equal `wrt`: each gradient in it (those that the case has), asked for jointly, is exact."""
 
     def body(surface: Surface, case: Case) -> None:
         given = operands(case)

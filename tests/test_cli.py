@@ -52,6 +52,13 @@ MISTAKES = {
     "certify numpy --out {here}": "is a file",
     "certify numpy --out {here}/below": "cannot write to",
     "certfy numpy": "No such command 'certfy'",
+    "new-adapter": "Missing argument",
+    "new-adapter 2lib": "'2lib' is no name",
+    "new-adapter a/b": "'a/b' is no name",
+    "vectors": "give --out DIR, or --check DIR RESULTS",
+    "vectors --out {empty} --check {empty} {here}": "give --out DIR, or --check DIR RESULTS",
+    "vectors --check {empty}": "give --out DIR, or --check DIR RESULTS",
+    "vectors --check {empty} {here}": "vectors.json",
     "report nothing": "'nothing' does not exist",
     "report {empty}": "no certificate in",
     "diff nothing.json {here}": "'nothing.json' does not exist",
@@ -168,6 +175,6 @@ def test_explain_a_geometry() -> None:
 
 def test_version_and_help() -> None:
     assert conv1d_cts.__version__ in run("--version").output
-    for command in ("list", "certify", "report", "diff", "history", "explain"):
+    for command in ("list", "certify", "new-adapter", "vectors", "report", "diff", "history", "explain"):
         assert command in run("--help").output
         assert run(command, "-h").exit_code == 0
