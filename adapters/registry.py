@@ -25,6 +25,7 @@ PIP_COMMANDS = {
     "onnx": "pip install onnx",
     "onnxruntime": "pip install onnxruntime onnx",
     "mlx": 'pip install "mlx[cpu]"',
+    "scipy": "pip install scipy",
     "numpy": "pip install numpy",
     "ml_dtypes": "pip install ml_dtypes",
 }

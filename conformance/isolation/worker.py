@@ -69,6 +69,7 @@ def describe(adapter: Any) -> Answer:
         "native": str(getattr(adapter, "native", "")),
         "switches": {str(k): str(v) for k, v in getattr(adapter, "precision_switches", {}).items()},
         "transforms": [name for name in _TRANSFORMS if hasattr(adapter, name)],
+        "composes": bool(getattr(adapter, "composes", True)),
         "process": {
             "pid": os.getpid(),
             "python": platform.python_version(),

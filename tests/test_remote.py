@@ -1,0 +1,141 @@
+"""The protocol: a backend in another language is certified as any other, and its faults are seen as its own."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conv1d_cts.adapters.registry import AdapterSource
+from conv1d_cts.conformance.backend import Backend, Refused, Surface, call_of
+from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.isolation.process import BackendProcess, Broken, Died
+from conv1d_cts.conformance.recipes import operands
+from conv1d_cts.conformance.test_conformance import computed_by_the_backend
+from conv1d_cts.conformance.values import forward_is_exact, gradient_is_exact
+from conv1d_cts.spec.geometry import Geometry
+
+HERE = Path(__file__).parent
+PAGE = (HERE.parent / "spec" / "annex-protocol.md").read_text(encoding="utf-8")
+CASE = Case(Geometry(2, 4, 6, 9, 3, stride=2, dilation=2, groups=2, padding=(1, 2)), "float64")
+
+
+def surface_of(folder: Path, how: str) -> Surface:
+    file = folder / "loops.py"
+    command = [sys.executable, str(HERE / "protocol_backend.py"), how]
+    file.write_text(f"from conv1d_cts.adapters.remote import Remote\nadapter = Remote({command!r})\n", encoding="utf-8")
+    return Surface(Backend(AdapterSource("loops", path=str(file))), "functional")
+
+
+@pytest.fixture
+def loops(tmp_path: Path) -> Iterator[Surface]:
+    surface = surface_of(tmp_path, "well")
+    yield surface
+    surface.backend.close()
+
+
+def test_a_process_is_driven_like_any_adapter(loops: Surface) -> None:
+    forward_is_exact(loops, CASE)
+    for wrt in ("x", "w", "xwb"):
+        gradient_is_exact(wrt)(loops, CASE)
+    assert computed_by_the_backend(loops, CASE) == "loops.Array on a device it does not name"
+
+
+def test_what_it_declares_is_what_the_suite_knows(loops: Surface) -> None:
+    own = loops.backend.describe()
+    assert (own["name"], own["versions"], own["dtypes"]) == ("loops", {"loops": "1"}, ["float64"])
+    assert own["transforms"] == ["vjp"]
+    assert own["limits"] is None
+
+
+@pytest.mark.parametrize("value", [0.5, float("nan"), float("-inf"), None, "1", 2**70, [1]])
+def test_an_argument_that_is_no_integer_arrives_and_is_refused(loops: Surface, value: object) -> None:
+    call = call_of(CASE, operands(CASE))
+    call.attributes["groups"] = value  # type: ignore[index]  # a plain dict underneath
+    with pytest.raises(Refused):
+        loops.answer(call)
+    forward_is_exact(loops, CASE)
+
+
+def test_derivatives_of_derivatives_are_refused(loops: Surface) -> None:
+    with pytest.raises(Refused, match="no derivatives of derivatives"):
+        loops.answer(call_of(CASE, operands(CASE), "vjp_of_vjp", "xwb", "x"))
+    forward_is_exact(loops, CASE)
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "detail"),
+    [("signal", "crash", "SIGABRT"), ("exit", "exit", "status 5"), ("noise", "exit", "status 76")],
+)
+def test_its_end_is_seen_as_it_was(tmp_path: Path, how: str, kind: str, detail: str) -> None:
+    surface = surface_of(tmp_path, how)
+    try:
+        with pytest.raises(Died, match=detail) as death:
+            forward_is_exact(surface, CASE)
+        assert death.value.kind == kind
+    finally:
+        surface.backend.close()
+
+
+def test_an_operand_that_it_changed_is_seen(tmp_path: Path) -> None:
+    surface = surface_of(tmp_path, "modify")
+    try:
+        assert surface.answer(call_of(CASE, operands(CASE))).modified == ("x",)
+    finally:
+        surface.backend.close()
+
+
+def test_another_version_is_an_error_of_the_installation(tmp_path: Path) -> None:
+    surface = surface_of(tmp_path, "version")
+    try:
+        with pytest.raises(Broken, match="speaks protocol 2, not 1"):
+            surface.backend.describe()
+    finally:
+        surface.backend.close()
+
+
+def test_a_process_that_lacks_what_it_drives_says_so(tmp_path: Path) -> None:
+    surface = surface_of(tmp_path, "missing")
+    try:
+        with pytest.raises(Broken, match="install the loops"):
+            surface.backend.describe()
+    finally:
+        surface.backend.close()
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no Node.js")
+def test_without_tensorflow_js_its_adapter_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NODE_PATH", raising=False)
+    process = BackendProcess(AdapterSource("tfjs", module="conv1d_cts.adapters.tfjs_adapter"), "cpu")
+    try:
+        with pytest.raises(Broken, match="npm install @tensorflow/tfjs"):
+            process.describe()
+    finally:
+        process.close()
+
+
+def test_the_frames_that_the_page_prints_are_the_protocols() -> None:
+    """The bytes of the worked example, as the page prints them, are one frame: length, header, arrays."""
+    (text,) = re.findall(r"^```hex\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    frame = bytes.fromhex(re.sub(r"#.*", "", text))
+    end = 4 + int.from_bytes(frame[:4], "little")
+    header = json.loads(frame[4:end])
+    (entry,) = header["arrays"]
+    assert header["type"] == "result"
+    assert np.frombuffer(frame[end:], "<f4").reshape(entry["shape"]).tolist() == [[[3.0, -1.5]]]
+    assert entry["bytes"] == len(frame) - end
+
+
+def test_the_page_names_every_field_that_is_sent() -> None:
+    source = (HERE.parent / "adapters" / "remote.py").read_text(encoding="utf-8")
+    fields = set(re.findall(r'(?:own|answer|header|e)\["(\w+)"\]', source)) | set(
+        re.findall(r'^ +"(\w+)":', source, re.M)
+    )
+    assert len(fields) >= 14
+    assert [name for name in sorted(fields) if f"`{name}`" not in PAGE] == []
