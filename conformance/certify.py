@@ -267,6 +267,13 @@ def explain_broken(problem: Broken | Died, python: str) -> str:
     return " ".join(str(problem).split()) + (" while the adapter was loaded" if isinstance(problem, Died) else "")
 
 
+def failed_installation(options: Options, folder: Path, message: str) -> Path:
+    """Write an `error` certificate for a backend that could not even be installed; `folder` exists."""
+    path = certificate_path(folder, options.backend, options.device)
+    write(_error_certificate(options, options.backend, message), path)
+    return path
+
+
 def _broken(options: Options, folder: Path, taken: Collection[Path], problem: Broken | Died) -> Outcome:
     """Write an `error` certificate, which says nothing about the backend but that it could not be tried."""
     source = registry.find(options.backend)
