@@ -130,9 +130,9 @@ test_grad_11_alone = tries(
 
 
 def jvp_is_exact(surface: Surface, case: Case) -> None:
-    """The tangent of y, along each operand alone and along all."""
+    """The tangent of y, along one operand alone, which the case chooses, and along all."""
     given, names = operands(case), operand_names(case)
-    for wrt in (*names, names):
+    for wrt in (names[case.seed % len(names)], names):
         got = require(surface.answer(call_of(case, given, "jvp", wrt)).results[0], "the tangent")
         judge.equal(got, oracle.tangent(case, given, wrt), f"the tangent along {wrt}")
 

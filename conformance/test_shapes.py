@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable
 from itertools import product
 
@@ -28,11 +29,13 @@ test_shape_2_output_length = tries("SHAPE-2", shape_is_defined, non_empty)
 test_shape_3_single_output = tries("SHAPE-3", forward_is_exact, lambda c: c.geometry.l_out == 1 and non_empty(c))
 
 
+_TRIED = 24  # of 128 combinations; three values of three parameters meet in a sample with probability 0.96
+
+
 def _empty(name: str, cases: Iterable[Case]) -> Iterable[Case]:
-    """Cases of the pool with one extent set to 0, where that is legal; padding keeps windows alive for L = 0."""
-    for n, groups, kernel, stride, dilation, bias, dtype in product(
-        (1, 3), (1, 2), (1, 3), (1, 2), (1, 2), (True, False), ("float32", "float64")
-    ):
+    """One extent 0 beside a sample of the others; padding keeps windows alive for L = 0."""
+    combinations = list(product((1, 3), (1, 2), (1, 3), (1, 2), (1, 2), (True, False), ("float32", "float64")))
+    for n, groups, kernel, stride, dilation, bias, dtype in random.Random(name).sample(combinations, _TRIED):
         lo = dilation * (kernel - 1) + 1 if name == "length" else 1
         pads = (lo, lo if bias == (n == 1) else lo - 1)  # alike in half of them: a backend may know nothing else
         extents = {"n": n, "c_in": 2 * groups, "c_out": 3 * groups, "length": 7} | {name: 0}
