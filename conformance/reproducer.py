@@ -85,9 +85,8 @@ class _Writer:
         if flaw.kind == "died":
             inner = _importing(self.macros.imports, [*self._operands(), f'print("answered", {self._results()})'])
             return [
-                "import subprocess, sys", 'call = """', *inner, '"""',
+                "import subprocess, sys", f'call = """{inner[0]}', *inner[1:-1], f'{inner[-1]}"""',
                 f"done = subprocess.run([sys.executable, '-c', call], stdout=subprocess.PIPE, timeout={_SECONDS})",
-                'print("exit status", done.returncode)',
                 'raise SystemExit(b"answered" not in done.stdout and done.returncode != 1)',
             ]  # fmt: skip
         judged = self._attempt(flaw.kind) if flaw.kind in ("refused", "accepted") else self._judged(flaw)
@@ -107,12 +106,12 @@ class _Writer:
 
     def _attempt(self, kind: str) -> list[str]:
         """A call that must not raise, or that must."""
-        told = 'print("refused:", str(refusal)[:300])'
-        return [
-            "try:", f"    print({self._results()})",
-            "except Exception as refusal:", f"    {told}", f"    raise SystemExit({int(kind == 'refused')})",
-            *(['raise SystemExit("accepted, where an error is due")'] if kind == "accepted" else []),
-        ]  # fmt: skip
+        if kind == "refused":
+            refused = "raise SystemExit(f'refused: {refusal}'[:300])"
+            return [f"try: print({self._results()})", f"except Exception as refusal: {refused}"]
+        refused = "raise SystemExit(print('refused:', refusal))  # which is 0"
+        accepted = "raise SystemExit('accepted, where an error is due')"
+        return [f"try: print({self._results()})", f"except Exception as refusal: {refused}", accepted]
 
     def _judged(self, flaw: Flaw) -> list[str]:
         """The result at fault, and what must be true of it."""
@@ -122,22 +121,22 @@ class _Writer:
             raise Unwritten("what was judged is no result of one call")
         several = self.call.program in ("vjp", "vjp_of_vjp")
         name = f"g{(*self.call.wrt, 'c')[position]}" if several else "y"
-        found, want, holds = self._statement(name, flaw)
+        result = self._results() + (f"[{position}]" if several else "")
+        found, want, holds = self._statement(result, flaw)
         return [
-            f"{name} = {self._results()}{f'[{position}]' if several else ''}",
             f"found = {found}",
             f'print("{name}{list(flaw.at) or ""}:", found, "where {want} is right")',
             f"raise SystemExit(not {holds})",
         ]
 
-    def _statement(self, name: str, flaw: Flaw) -> tuple[str, str, str]:
+    def _statement(self, result: str, flaw: Flaw) -> tuple[str, str, str]:
         """What is looked at, what is right, and the expression that is true where it is."""
         want = repr(flaw.want)
         if flaw.kind == "shape":
-            return f"tuple({name}.shape)", want, f"found == {want}"
+            return f"tuple({result}.shape)", want, f"found == {want}"
         if flaw.kind == "dtype":
-            return f'str({name}.dtype).strip("\'>")', flaw.want, f"found.endswith({want})"
-        found = self._macro("scalar", f"{name}[{', '.join(map(str, flaw.at)) or '()'}]")
+            return f'str({result}.dtype).strip("\'>")', flaw.want, f"found.endswith({want})"
+        found = self._macro("scalar", f"{result}[{', '.join(map(str, flaw.at)) or '()'}]")
         if flaw.want != flaw.want:
             return found, want, "found != found"
         if not flaw.bound:

@@ -30,11 +30,12 @@ PLAIN = Case(Geometry(2, 4, 6, 9, 3, stride=2, groups=2, padding=(1, 1)), seed=1
 NAMED = Case(Geometry(1, 2, 3, 8, 3, dilation=2, padding="same"), bias=False)
 UNPADDED = Case(Geometry(1, 2, 3, 8, 3, dilation=2))
 UNEVEN = Case(Geometry(1, 2, 3, 8, 3, padding=(2, 1)), padding_mode="reflect", seed=3)
+UNEVEN_ZEROS = replace(UNEVEN, padding_mode="zeros")
 CALLS = {  # backend: surface, case, programs
     "torch": (("functional", PLAIN), ("functional", NAMED), ("padded", UNEVEN), ("conv2d", PLAIN)),
     "jax": (("functional", PLAIN), ("functional", NAMED), ("padded", UNEVEN), ("conv2d", PLAIN)),
-    "tensorflow": (("functional", UNPADDED), ("functional", NAMED), ("padded", UNEVEN), ("conv2d", PLAIN)),
-    "mlx": (("functional", PLAIN), ("general", replace(UNEVEN, padding_mode="zeros")), ("conv2d", PLAIN)),
+    "tensorflow": (("functional", UNPADDED), ("functional", NAMED), ("padded", UNEVEN), ("conv2d", UNEVEN_ZEROS)),
+    "mlx": (("functional", PLAIN), ("general", UNEVEN_ZEROS), ("conv2d", PLAIN)),
     "onnx": (("functional", PLAIN), ("functional", NAMED), ("conv2d", PLAIN)),
     "onnxruntime": (("functional", PLAIN), ("dynamic", PLAIN), ("conv2d", PLAIN)),
 }
@@ -100,11 +101,15 @@ def every_script(name: str) -> Iterator[tuple[str, int]]:
             for off, bound, code in ((0, 0.0, 0), (1, 0.0, 1), *(_BOUNDED if program == "conv1d" else ())):
                 flaw = Flaw("value", array, right + off, at, bound)
                 yield written(name, surface, asked, got, Violation("wrong", flaw=flaw)), code
+            for dtype in (case.dtype, "float64"):
+                flaw = Flaw("dtype", array, dtype)
+                yield written(name, surface, asked, got, Violation("wrong", flaw=flaw)), int(dtype != case.dtype)
             for shape in (array.shape, (1, *array.shape)):
                 flaw = Flaw("shape", array, shape)
                 yield written(name, surface, asked, got, Violation("wrong", flaw=flaw)), int(shape != array.shape)
         for kind, code in (("refused", 0), ("accepted", 1)):
             yield written(name, surface, asked, got, Violation("wrong", flaw=Flaw(kind))), code
+    yield written(name, surface, asked, got, Died("crash", "SIGSEGV")), 0
 
 
 @pytest.mark.parametrize("name", CALLS)
