@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from conv1d_cts.conformance import judge, oracle
-from conv1d_cts.conformance.backend import Surface, Violation
+from conv1d_cts.conformance.backend import Flaw, Surface, Violation
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
 from conv1d_cts.conformance.recipes import Operands, operands
@@ -57,7 +57,7 @@ def nan_reaches_its_readers(surface: Surface, case: Case) -> None:
     missed = np.isnan(want) & ~np.isnan(got)
     if missed.any():
         at = tuple(int(i) for i in np.argwhere(missed)[0])
-        raise Violation(f"y{list(at)} reads a NaN and is {got[at]}", "nan", got[at])
+        raise Violation(f"y{list(at)} reads a NaN and is {got[at]}", "nan", got[at], Flaw("value", got, np.nan, at))
 
 
 def others_are_untouched(surface: Surface, case: Case) -> None:
@@ -67,7 +67,7 @@ def others_are_untouched(surface: Surface, case: Case) -> None:
         got, want = surface.conv1d(case, given), _oracle(case, given)
         judge.same_shape(got, want.shape, "y")
         finite = np.isfinite(want)
-        judge.equal(got[finite], want[finite], f"y where nothing reads the {value}")
+        judge.equal(got, want, f"y where nothing reads the {value}: y", finite)
 
 
 def unread_are_not_seen(surface: Surface, case: Case) -> None:
