@@ -168,7 +168,7 @@ def make(rng: random.Random, row: dict[str, Any]) -> Case:
 
 def _case(rng: random.Random, geometry: Geometry, dtype: str, bias: bool, mode: str = "zeros") -> Case:
     """A case whose dtype holds a lattice for the geometry, and whose mode is defined for its padding."""
-    fits = dtype if lattice_fits(geometry, dtype) else "float32"
+    fits = dtype if lattice_fits(geometry, dtype, mode) else "float32"
     limit = widest(mode, geometry.length)
     if limit is not None and max(geometry.pads) > limit:
         mode = "zeros"

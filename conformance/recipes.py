@@ -26,6 +26,7 @@ SIGNIFICAND_BITS = {
     "float16": 11, "bfloat16": 8, "float32": 24, "float64": 53, "complex64": 24, "complex128": 53,
     "int8": 7, "uint8": 8, "int16": 15, "int32": 31, "int64": 63,
 }  # fmt: skip
+LARGEST_FILL = 3  # the padding value of a lattice case, its sign apart
 _LARGEST_LATTICE_VALUE = 100  # 7 bits: an operand that bfloat16 holds exactly
 
 
@@ -40,26 +41,36 @@ class Operands:
     tangents: dict[str, Array] = field(default_factory=dict)
 
 
-def most_products(g: Geometry) -> int:
+def _times_shown(g: Geometry, mode: str) -> int:
+    """At most so many positions of the padded input show one sample."""
+    lo, hi = g.pads
+    if mode == "replicate":
+        return 1 + (max(lo, hi) if g.length > 1 else lo + hi)
+    return 1 if mode in ("zeros", "constant") else 1 + (lo > 0) + (hi > 0)
+
+
+def most_products(g: Geometry, mode: str = "zeros") -> int:
     """The most products that any of y, gx, gw, gb sums for one element."""
     forward = (g.c_in // g.groups) * g.kernel
-    return max(forward, (g.c_out // g.groups) * g.kernel, g.n * g.l_out, 1) + 1
+    backward = (g.c_out // g.groups) * g.kernel * max(1, min(_times_shown(g, mode), g.l_out))
+    return max(forward, backward, g.n * g.l_out, 1) + 1
 
 
-def lattice_fits(geometry: Geometry, dtype: str) -> bool:
+def lattice_fits(geometry: Geometry, dtype: str, mode: str = "zeros") -> bool:
     """Whether non-zero integers exist for which every partial sum is exact in the dtype."""
-    return _lattice_budget(geometry, dtype) >= 1
+    return _lattice_budget(geometry, dtype, mode) >= 1
 
 
-def _lattice_budget(geometry: Geometry, dtype: str) -> float:
+def _lattice_budget(geometry: Geometry, dtype: str, mode: str) -> float:
     """The largest a^2 for which 2 n a^2 <= 2^p, p the bits of the significand (ACC, lattice theorem)."""
-    products = 2 * most_products(geometry) * (2 if dtype.startswith("complex") else 1)
+    fill = LARGEST_FILL if mode == "constant" else 1
+    products = 2 * most_products(geometry, mode) * fill * (2 if dtype.startswith("complex") else 1)
     return float(2 ** SIGNIFICAND_BITS[dtype]) / products
 
 
 def _lattice(rng: np.random.Generator, case: Case) -> Callable[[tuple[int, ...]], Array]:
     """Draws integers of absolute value 1 ... a, so that no tap goes unseen."""
-    budget = _lattice_budget(case.geometry, case.dtype)
+    budget = _lattice_budget(case.geometry, case.dtype, case.padding_mode)
     largest = max(1, min(_LARGEST_LATTICE_VALUE, math.isqrt(int(budget))))
     return lambda shape: rng.integers(1, largest + 1, shape) * rng.choice(np.array([-1, 1]), shape)
 

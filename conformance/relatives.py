@@ -58,7 +58,7 @@ def relatives(case: Case) -> Iterator[Case]:
                     relative = change(relative)
             except ValueError:  # a padding outside the domain of its mode, a window longer than its input
                 continue
-            if count == 0 or lattice_fits(relative.geometry, relative.dtype):
+            if count == 0 or lattice_fits(relative.geometry, relative.dtype, relative.padding_mode):
                 yield relative
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import Flaky, NoSuchExample, Unsatisfiable
 
 from conv1d_cts.conformance.cases import Case
-from conv1d_cts.conformance.recipes import lattice_fits
+from conv1d_cts.conformance.recipes import LARGEST_FILL, lattice_fits
 from conv1d_cts.spec.geometry import Geometry
 from conv1d_cts.spec.padding import PADDING_MODES, PADDING_NAMES
 
@@ -41,8 +41,8 @@ def geometries(draw: st.DrawFn) -> Geometry:
 def cases(draw: st.DrawFn, dtypes: tuple[str, ...]) -> Case:
     """Legal cases whose dtype holds a lattice for the geometry."""
     geometry, dtype, mode = draw(geometries()), draw(st.sampled_from(dtypes)), draw(st.sampled_from(PADDING_MODES))
-    value = draw(st.integers(-3, 3)) if mode == "constant" else 0
-    if not lattice_fits(geometry, dtype):
+    value = draw(st.integers(-LARGEST_FILL, LARGEST_FILL)) if mode == "constant" else 0
+    if not lattice_fits(geometry, dtype, mode):
         reject()
     try:
         return Case(geometry, dtype, draw(st.booleans()), mode, value, seed=draw(st.integers(0, 2**31)))

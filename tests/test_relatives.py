@@ -56,4 +56,4 @@ def test_a_pool_keeps_its_size_and_variety_on_a_surface_that_pads_alike() -> Non
 
 def test_relatives_hold_a_lattice() -> None:
     for case in POOL[::7]:
-        assert all(lattice_fits(r.geometry, r.dtype) for r in list(relatives(case))[1:])
+        assert all(lattice_fits(r.geometry, r.dtype, r.padding_mode) for r in list(relatives(case))[1:])

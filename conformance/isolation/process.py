@@ -98,13 +98,14 @@ class Interpreter:
         """
         place = f"ssh={self.host}" if self.host else "popen"
         specification = f"{place}//python={shlex.quote(self.python)}"
+        lost = (BrokenPipeError, execnet.HostNotFound) if self.host else ()
         try:
             return group.makegateway(specification)
-        except BrokenPipeError:
-            return group.makegateway(specification)
-        except execnet.HostNotFound:
+        except lost:
             message = f"ssh does not reach {self.host}, or {self.python} does not start there"
             raise Broken({"type": "HostNotFound", "message": message, "where": ""}) from None
+        except BrokenPipeError:
+            return group.makegateway(specification)
 
 
 class BackendProcess:
