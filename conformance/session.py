@@ -22,12 +22,13 @@ from conv1d_cts.conformance.arithmetic.fingerprint import Fingerprint
 from conv1d_cts.conformance.arithmetic.words import rows as arithmetic_rows
 from conv1d_cts.conformance.backend import Backend, Surface
 from conv1d_cts.conformance.cases import Case
-from conv1d_cts.conformance.check import Check, Trial
+from conv1d_cts.conformance.check import Check
 from conv1d_cts.conformance.isolation.process import Broken, Interpreter, Limits
 from conv1d_cts.conformance.ledger import Limit, LimitRecord, Tally, overall, row, rung
 from conv1d_cts.conformance.pool import PROFILES, every_padding, pool
 from conv1d_cts.conformance.probing import float_dtypes, limits_of
 from conv1d_cts.conformance.relatives import nearest
+from conv1d_cts.conformance.trial import Trial
 from conv1d_cts.spec.clauses import clauses
 
 SCHEMA = 1

@@ -14,11 +14,12 @@ from conv1d_cts.adapters.known_deviations import Deviation
 from conv1d_cts.adapters.registry import AdapterSource
 from conv1d_cts.conformance.backend import Backend, Surface
 from conv1d_cts.conformance.cases import Case
-from conv1d_cts.conformance.check import Check, Trial
+from conv1d_cts.conformance.check import Check
 from conv1d_cts.conformance.isolation.process import Limits
 from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.ledger import Limit, LimitRecord, Tally, overall, row
 from conv1d_cts.conformance.pool import FLOATS, PROFILES, pool
+from conv1d_cts.conformance.trial import Trial
 from conv1d_cts.conformance.values import forward_is_exact
 from conv1d_cts.spec.geometry import Geometry
 from tests.adapter_files import adapter_file
