@@ -39,7 +39,7 @@ FACTS: dict[str, Fact] = {
     "span": 1,  # d (K-1) + 1, the samples from the first tap to the last
     "layout": "contiguous",
     "recipe": "lattice",
-    "rule": "",  # the rule that a malformed call breaks (chapter ERR); "huge" (ERR-7), "size 0" (INV-17)
+    "rule": "",  # the rule that a malformed call breaks (chapter ERR); "huge" (ERR-7), "size 0", "nested" (INV-17)
 }
 
 _NODES = (

@@ -56,7 +56,7 @@ def _plain(value: Any) -> Any:
 class Remote:
     """An adapter whose backend is the process of a command. Raises ImportError, ValueError where it cannot serve."""
 
-    composes = False  # a derivative of a derivative has no message
+    composes = False  # a derivative of a derivative has no message, nor has a map of a map
     limits: dict[str, str]
     dtypes: tuple[str, ...]
     vjp: Callable[..., Any]
@@ -107,7 +107,7 @@ class Remote:
     def _traced(self, f: Callable[..., Any], primals: Sequence[Any]) -> tuple[_Pending, str]:
         """The call that f makes on the primals, and the letters of the operands that they are."""
         if self._pending:
-            raise NotImplementedError("the protocol has no derivatives of derivatives")
+            raise NotImplementedError("the protocol has no transforms of transforms")
         self._pending = True
         try:
             pending: _Pending = f(*primals)
@@ -128,16 +128,14 @@ class Remote:
     def _vmap(self, f: Callable[..., Any], in_axes: Any) -> Callable[..., Any]:
         def mapped(*operands: Any) -> Any:
             axes = (in_axes,) * len(operands) if isinstance(in_axes, int) else in_axes
-            if any(axis not in (0, None) for axis in axes):
-                raise NotImplementedError("the protocol maps over the first axis")
             pending, wrt = self._traced(f, operands)
-            over = "".join(name for name, axis in zip(wrt, axes, strict=True) if axis == 0)
-            return self._call("vmap", pending, over)[0]
+            over = {name: axis for name, axis in zip(wrt, axes, strict=True) if axis is not None}
+            return self._call("vmap", pending, "".join(over), axes=list(over.values()))[0]
 
         return mapped
 
     def _call(
-        self, program: str, pending: _Pending, wrt: str = "", more: Mapping[str, Array] | None = None
+        self, program: str, pending: _Pending, wrt: str = "", more: Mapping[str, Array] | None = None, **fields: Any
     ) -> list[Array]:
         """The results of a program, in the order of its page; operands get what the backend left of them."""
         given = {**pending.operands, **(more or {})}
@@ -150,6 +148,7 @@ class Remote:
                 "device": self._device,
                 "wrt": wrt,
                 "arguments": {name: _plain(value) for name, value in pending.arguments.items()},
+                **fields,
             },
             arrays,
         )

@@ -71,6 +71,7 @@ class Call:
     attributes: Mapping[str, Any]
     wrt: str = ""
     slot: str = ""
+    axes: tuple[tuple[int | None, ...], ...] = ()
     layout: str = "contiguous"
     witnessed: bool = False
 
@@ -83,6 +84,7 @@ class Call:
             "attributes": json.dumps(dict(self.attributes)),  # JSON holds integers of any size
             "wrt": self.wrt,
             "slot": self.slot,
+            "axes": self.axes,
             "layout": self.layout,
             "witnessed": self.witnessed,
         }
@@ -99,7 +101,7 @@ def call_of(case: Case, operands: Operands, program: str = "conv1d", wrt: str = 
         arrays["cotangent_tangent"] = operands.tangents["cotangent"]
     if program == "vjp_of_vjp":
         arrays["outer"] = operands.tangents[slot]
-    return Call(program, arrays, case.attributes, wrt, slot, case.layout)
+    return Call(program, arrays, case.attributes, wrt, slot, layout=case.layout)
 
 
 @dataclass

@@ -53,7 +53,8 @@ def _absent_transforms(description: dict[str, Any]) -> Iterator[Limit]:
         if missing:
             yield Limit(Condition(f"function == '{program}'"), f"the adapter offers no {' and no '.join(missing)}")
     if not description["composes"]:
-        yield Limit(Condition("function in ('vjp_of_vjp', 'jvp_of_vjp')"), "the adapter's transforms do not compose")
+        composed = "function in ('vjp_of_vjp', 'jvp_of_vjp') or rule == 'nested'"
+        yield Limit(Condition(composed), "the adapter's transforms do not compose")
     if "conv2d" not in description["surfaces"]:
         yield Limit(Condition("function == 'conv2d'"), "the adapter offers no surface conv2d")
 

@@ -155,7 +155,9 @@ class _Writer:
             return call
         function = f"lambda {wrt}: {call}"
         if program == "vmap":
-            return self._macro("vmap", function, len(self.call.wrt), wrt)
+            for axes in reversed(self.call.axes):
+                function = self._macro("vmap", function, tuple(self.call.wrt), axes)
+            return f"({function})({wrt})"
         if program.endswith("of_vjp"):
             slot = self.call.wrt.index(self.call.slot)
             function = f"lambda {wrt}, c: {self._macro('vjp', function, wrt, 'c')}[{slot}]"

@@ -14,6 +14,7 @@ from conv1d_cts.conformance.backend import Answer, Call, Refused, Surface, Viola
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
 from conv1d_cts.conformance.isolation.arrange import LAYOUTS
+from conv1d_cts.conformance.maps import Level, Map
 from conv1d_cts.conformance.recipes import Operands, lattice_fits, operands
 from conv1d_cts.conformance.values import non_empty, operand_names
 
@@ -273,46 +274,54 @@ test_inv_8_results_stay = tries("INV-8", results_stay, _zeros, sampled=True)
 test_inv_8_gradients_stay = tries("INV-8", gradients_stay, _zeros, extra=_VJP, sampled=True)
 
 
-_MAPS = 4  # of seven ways to map one case: a compiler pays for each
+_MAPS = tuple(
+    (Level(over, extent),)
+    for over, extent in (("x", 1), ("x", 3), ("w", 3), ("xw", 2), ("b", 2), ("wb", 3), ("xwb", 2))
+)
+_NESTED = tuple(
+    (Level(outer, 2), Level(inner, 3))
+    for outer, inner in (("w", "x"), ("x", "w"), ("x", "x"), ("xw", "x"), ("wb", "x"), ("b", "xwb"))
+)
+_EMPTY = tuple((Level(over, 0),) for over in ("x", "w", "xw", "b", "xwb"))
+_TRIED = 4  # ways of all to map one case: a compiler pays for each
 
 
-def _mapped(case: Case, given: Operands, wrt: str, count: int) -> tuple[Call, list[Operands]]:
-    """The vmap call over the operands in `wrt`, and the operands of each single call."""
-    singles = [given] + [operands(replace(case, seed=case.seed + i)) for i in range(1, count)]
-    singles = [replace(given, **{name: getattr(one, name) for name in wrt}) for one in singles]
-    call = call_of(case, given)
-    stacked = {name: np.stack([getattr(one, name) for one in singles]) for name in wrt}
-    return replace(call, program="vmap", wrt=wrt, arrays={**call.arrays, **stacked}), singles
+def _ways(case: Case, ways: tuple[tuple[Level, ...], ...], most: int) -> list[Map]:
+    """So many of the ways that the case's operands allow, as its seed chooses."""
+    names = set(operand_names(case))
+    possible = [way for way in ways if names.issuperset("".join(level.over for level in way))]
+    return [Map(case, way) for way in (possible * 2)[case.seed % len(possible) :][:most]]
+
+
+def _is_the_loop(surface: Surface, mapping: Map) -> None:
+    got = require(surface.answer(mapping.call()).results[0], "the map")
+    judge.equal(got, mapping.want(), f"vmap over {' of vmap over '.join(level.over for level in mapping.levels)}")
 
 
 def vmap_is_a_loop(surface: Surface, case: Case) -> None:
     """Mapped over x, w, b, a pair or all of them, as the case chooses, the map gives the stack of the single calls."""
-    given, names = operands(case), operand_names(case)
-    maps = (("x", 1), ("x", 3), ("w", 3), ("xw", 2), *((("b", 2), ("wb", 3), ("xwb", 2)) if "b" in names else ()))
-    for wrt, count in (maps * 2)[case.seed % len(maps) :][:_MAPS]:
-        call, singles = _mapped(case, given, wrt, count)
-        want = np.stack([oracle.forward(case, one) for one in singles])
-        got = require(surface.answer(call).results[0], "the map")
-        judge.equal(got, want, f"vmap over {wrt}")
+    for mapping in _ways(case, _MAPS, _TRIED):
+        _is_the_loop(surface, mapping)
+
+
+def vmap_of_vmap_is_a_loop(surface: Surface, case: Case) -> None:
+    """A map of a map, over one operand twice or over two in turn, gives the stack of stacks."""
+    (mapping,) = _ways(case, _NESTED, 1)
+    _is_the_loop(surface, mapping)
 
 
 def vmap_over_nothing(surface: Surface, case: Case) -> None:
     """Mapped over an axis of size 0, the stack is empty: (0, N, O, L_out)."""
-    given = operands(case)
-    for wrt in ("x", "w", "xw", *(("b", "xwb") if case.bias else ())):
-        none = {
-            name: np.empty((0, *array.shape), array.dtype)
-            for name in wrt
-            if (array := getattr(given, name)) is not None
-        }
-        call = call_of(case, given)
-        empty = replace(call, program="vmap", wrt=wrt, arrays={**call.arrays, **none})
-        got = require(surface.answer(empty).results[0], "the map")
-        judge.same_shape(got, (0, *case.geometry.y_shape), f"vmap over an axis of size 0 of {wrt}")
+    for mapping in _ways(case, _EMPTY, len(_EMPTY)):
+        got = require(surface.answer(mapping.call()).results[0], "the map")
+        judge.same_shape(got, mapping.want().shape, f"vmap over an axis of size 0 of {mapping.levels[0].over}")
 
 
 _VMAP: dict[str, Fact] = {"function": "vmap"}
 test_inv_17_vmap = tries("INV-17", vmap_is_a_loop, _zeros, extra=_VMAP, sampled=True)
+test_inv_17_vmap_of_vmap = tries(
+    "INV-17", vmap_of_vmap_is_a_loop, _zeros, extra={**_VMAP, "rule": "nested"}, sampled=True
+)
 test_inv_17_vmap_over_nothing = tries(
     "INV-17", vmap_over_nothing, _zeros, extra={**_VMAP, "rule": "size 0"}, sampled=True, may_refuse=True
 )

@@ -12,7 +12,7 @@ import sys
 
 HELLO = {
     "type": "hello", "protocol": 1, "name": "loops", "versions": {"loops": "1"}, "native": "loops", "devices": ["cpu"],
-    "surfaces": ["functional"], "transforms": ["vjp"], "dtypes": ["float64"],
+    "surfaces": ["functional"], "transforms": ["vjp", "vmap"], "dtypes": ["float64"],
 }  # fmt: skip
 
 
@@ -65,7 +65,28 @@ def taps(x_shape, w_shape, arguments):
     return [n, c_out, l_out], found
 
 
+def rows(array, axis):
+    """The arrays along an axis."""
+    shape, values = numbers(array)
+    axis %= len(shape)
+    inner = math.prod(shape[axis + 1 :])
+    taken = [[v for i, v in enumerate(values) if i // inner % shape[axis] == row] for row in range(shape[axis])]
+    return [packed(array[0]["name"], shape[:axis] + shape[axis + 1 :], row) for row in taken]
+
+
+def mapped(header, arrays):
+    if any(0 in entry["shape"] for entry, _ in arrays.values()):
+        raise ValueError("nothing to map over")
+    over = [(name, rows(arrays[name], axis)) for name, axis in zip(header["wrt"], header["axes"], strict=True)]
+    singles = [dict(zip(header["wrt"], row, strict=True)) for row in zip(*(row for _, row in over), strict=True)]
+    answers = [compute({**header, "program": "conv1d"}, {**arrays, **single})["y"] for single in singles]
+    shape = [len(answers), *answers[0][0]["shape"]]
+    return {"y": packed("y", shape, [value for answer in answers for value in numbers(answer)[1]])}
+
+
 def compute(header, arrays):
+    if header["program"] == "vmap":
+        return mapped(header, arrays)
     (x_shape, x), (w_shape, w) = numbers(arrays["x"]), numbers(arrays["w"])
     y_shape, products = taps(x_shape, w_shape, header["arguments"])
     out = {"x": [0.0] * len(x), "w": [0.0] * len(w)}

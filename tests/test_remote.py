@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.isolation.process import BackendProcess, Broken, Died
 from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.conformance.test_conformance import computed_by_the_backend
+from conv1d_cts.conformance.test_invariances import vmap_is_a_loop
 from conv1d_cts.conformance.values import forward_is_exact, gradient_is_exact
 from conv1d_cts.spec.geometry import Geometry
 
@@ -44,13 +46,15 @@ def test_a_process_is_driven_like_any_adapter(loops: Surface) -> None:
     forward_is_exact(loops, CASE)
     for wrt in ("x", "w", "xwb"):
         gradient_is_exact(wrt)(loops, CASE)
+    for seed in range(8):  # each draws other axes
+        vmap_is_a_loop(loops, replace(CASE, seed=seed))
     assert computed_by_the_backend(loops, CASE) == "loops.Array on a device it does not name"
 
 
 def test_what_it_declares_is_what_the_suite_knows(loops: Surface) -> None:
     own = loops.backend.describe()
     assert (own["name"], own["versions"], own["dtypes"]) == ("loops", {"loops": "1"}, ["float64"])
-    assert own["transforms"] == ["vjp"]
+    assert own["transforms"] == ["vjp", "vmap"]
     assert own["limits"] is None
 
 
@@ -64,7 +68,7 @@ def test_an_argument_that_is_no_integer_arrives_and_is_refused(loops: Surface, v
 
 
 def test_derivatives_of_derivatives_are_refused(loops: Surface) -> None:
-    with pytest.raises(Refused, match="no derivatives of derivatives"):
+    with pytest.raises(Refused, match="no transforms of transforms"):
         loops.answer(call_of(CASE, operands(CASE), "vjp_of_vjp", "xwb", "x"))
     forward_is_exact(loops, CASE)
 

@@ -19,6 +19,7 @@ from conv1d_cts.conformance.backend import Answer, Backend, Call, Flaw, Violatio
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.catalog import checks
 from conv1d_cts.conformance.isolation.process import Died
+from conv1d_cts.conformance.maps import Level, Map
 from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.conformance.reproducer import Unwritten, write
 from conv1d_cts.conformance.session import Options, Session
@@ -40,6 +41,7 @@ CALLS = {  # backend: surface, case, programs
     "onnxruntime": (("functional", PLAIN), ("dynamic", PLAIN), ("conv2d", PLAIN)),
 }
 PROGRAMS = ("conv1d", "vjp", "jvp", "vmap", "vjp_of_vjp", "jvp_of_vjp")
+LEVELS = (Level("x", 2), Level("xw", 3))
 _BOUNDED = ((0.5, 1.0, 0), (2, 1.0, 1))  # an error, its bound, and the exit code
 _RUN_ALL = """
 import json, sys
@@ -68,17 +70,16 @@ def results(case: Case, program: str) -> dict[str, Array]:
     if program == "jvp":
         return {"y": oracle.tangent(case, given, wrt)}
     if program == "vmap":
-        return {"y": oracle.forward(case, given)[None]}
+        return {"y": Map(case, LEVELS).want()}
     if program == "vjp_of_vjp":
         return oracle.second_vjp(case, given, "x")
     return {"y": oracle.second_jvp(case, given, "x")}
 
 
 def call(case: Case, program: str) -> Call:
-    found = call_of(case, operands(case), program, "xwb" if case.bias else "xw", "x")
-    if program != "vmap":
-        return found
-    return replace(found, arrays={name: None if a is None else a[None] for name, a in found.arrays.items()})
+    if program == "vmap":
+        return Map(case, LEVELS).call()
+    return call_of(case, operands(case), program, "xwb" if case.bias else "xw", "x")
 
 
 def written(name: str, surface: str, asked: Call, got: tuple[Array, ...], problem: Violation | Died) -> str:

@@ -1,7 +1,8 @@
 """What a backend is asked to compute: conv1d itself, and what the suite composes from the adapter's own transforms.
 
 Each program takes a `Task` on native arrays and returns the list of its native results. An operand is named by one
-letter: x, w, b. Derivatives are asked for in the operands that `wrt` lists, the others being closed over.
+letter: x, w, b. Derivatives are asked for in the operands that `wrt` lists, the others being closed over; maps go over
+them, each level of `axes`, outermost first, holding the axis of each or None.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class Task:
     arrays: Mapping[str, Native]
     wrt: str
     slot: str
+    axes: tuple[tuple[int | None, ...], ...]
 
     def apply(self, **replaced: Native) -> Native:
         """The surface on x, w, b, some of them replaced."""
@@ -76,8 +78,10 @@ def jvp_of_vjp(task: Task) -> list[Native]:
 
 
 def vmap(task: Task) -> list[Native]:
-    """Y with a new first axis, mapped over the first axis of the operands in `wrt`."""
-    mapped = task.adapter.vmap(task.function(), (0,) * len(task.wrt))
+    """Y with a new first axis for each level of `axes`: mapped over those axes of the operands in `wrt`."""
+    mapped = task.function()
+    for level in reversed(task.axes):
+        mapped = task.adapter.vmap(mapped, level)
     return [mapped(*task.primals())]
 
 

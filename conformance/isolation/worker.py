@@ -146,7 +146,7 @@ class Worker:
         given = json.loads(request["attributes"])
         attributes = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
         surface = _surfaces(self.adapter)[request["surface"]]
-        return arrays, Task(self.adapter, surface, attributes, arrays, request["wrt"], request["slot"])
+        return arrays, Task(self.adapter, surface, attributes, arrays, request["wrt"], request["slot"], request["axes"])
 
     def _compute(self, request: Answer) -> tuple[dict[str, Native], list[Native]]:
         arrays, task = self._prepare(request)

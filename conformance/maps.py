@@ -1,0 +1,81 @@
+"""Maps of conv1d over further axes (INV-17): the call of a map, and the stack of single calls that it must give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from conv1d_cts.conformance import oracle
+from conv1d_cts.conformance.backend import Call, call_of
+from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.recipes import Operands, operands
+
+Array = np.ndarray[Any, Any]
+Index = tuple[int, ...]
+_WIDEST = 64  # above every extent of a level, so that each index has data of its own
+
+
+@dataclass(frozen=True)
+class Level:
+    """One map: the operands that have its axis, as in "xw", and the extent of that axis."""
+
+    over: str
+    extent: int
+
+
+@dataclass(frozen=True)
+class Map:
+    """Conv1d on a case, mapped at every level, the outermost first."""
+
+    case: Case
+    levels: tuple[Level, ...]
+
+    def want(self) -> Array:
+        """What the loop gives: (extents of the levels..., N, O, L_out)."""
+        extents = tuple(level.extent for level in self.levels)
+        stack = np.empty((*extents, *self.case.geometry.y_shape), operands(self.case).x.dtype)
+        want: Array = oracle.raised(stack)
+        for index in np.ndindex(extents):
+            want[index] = oracle.forward(self.case, self._single(index))
+        return want
+
+    def call(self) -> Call:
+        """The call of the map, along axes that the case's seed draws, counted from either end."""
+        draw, call = Random(self.case.seed), call_of(self.case, operands(self.case))
+        arrays, axes = {}, {}
+        for name in "xwb":
+            if self._depths(name):
+                arrays[name], axes[name] = self._laid(name, draw)
+        levels = tuple(tuple(of.get(depth) for of in axes.values()) for depth in range(len(self.levels)))
+        return replace(call, program="vmap", wrt="".join(axes), axes=levels, arrays={**call.arrays, **arrays})
+
+    def _depths(self, name: str) -> list[int]:
+        return [depth for depth, level in enumerate(self.levels) if name in level.over]
+
+    def _single(self, index: Index) -> Operands:
+        """The operands of the call at an index: those that are mapped have their own data at each."""
+        given = operands(self.case)
+        mapped: dict[str, Any] = {name: self._operand(name, index) for name in "xwb" if self._depths(name)}
+        return replace(given, **mapped)
+
+    def _operand(self, name: str, index: Index) -> Array:
+        offset = sum(index[depth] * _WIDEST**depth for depth in self._depths(name))
+        found: Array = getattr(operands(replace(self.case, seed=self.case.seed + offset)), name)
+        return found
+
+    def _laid(self, name: str, draw: Random) -> tuple[Array, dict[int, int]]:
+        """An operand with an axis for each level over it, and these axes by the depth of their level."""
+        depths, plain = self._depths(name), getattr(operands(self.case), name)
+        laid = np.empty((*(self.levels[depth].extent for depth in depths), *plain.shape), plain.dtype)
+        for own in np.ndindex(laid.shape[: len(depths)]):
+            index = dict.fromkeys(range(len(self.levels)), 0) | dict(zip(depths, own, strict=True))
+            laid[own] = self._operand(name, tuple(index.values()))
+        axes = {}
+        for place, depth in reversed(list(enumerate(depths))):
+            rank = laid.ndim - place  # of what the levels further out have unpacked
+            axes[depth] = draw.randrange(-rank, rank)
+            laid = np.moveaxis(laid, place, place + axes[depth] % rank)
+        return laid, axes
