@@ -1,4 +1,4 @@
-"""The reference on any Array API namespace: a file that says `adapter = ArrayApi("cupy")` is a whole adapter."""
+"""The reference on any Array API namespace: `conv1d-cts certify array-api:MODULE`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ArrayApi:
 
     def __init__(self, module: str) -> None:
         self._namespace = importlib.import_module(module)
-        self.name = module.replace("_", "-")
+        self.name = f"array-api-{module.removeprefix('array_api_')}"
         self.versions = {module: self._namespace.__version__, "numpy": np.__version__}
         self.dtypes = tuple(name for name in _DTYPES if hasattr(self._namespace, name))
         self.limits: dict[str, str] = {}
@@ -34,3 +34,6 @@ class ArrayApi:
     def to_numpy(self, native: Any) -> np.ndarray:
         """The way back, by DLPack."""
         return np.from_dlpack(native)
+
+
+adapter = ArrayApi

@@ -50,18 +50,22 @@ def known() -> dict[str, AdapterSource]:
 
 
 def find(name_or_path: str) -> AdapterSource:
-    """The adapter of that name, or in that file. Raises UnknownBackendError, FileNotFoundError."""
+    """The adapter of that name, or in that file; `array-api:cupy` is what array-api makes of the word behind the colon.
+
+    Raises UnknownBackendError, FileNotFoundError.
+    """
     if name_or_path.endswith(".py"):
         path = Path(name_or_path).resolve()
         if not path.is_file():
             raise FileNotFoundError(f"no adapter file {name_or_path}")
         return AdapterSource(path.stem, path=str(path))
     adapters = known()
-    if name_or_path not in adapters:
-        near = get_close_matches(name_or_path, adapters, n=3, cutoff=0.3)
+    name, colon, argument = name_or_path.partition(":")
+    if name not in adapters:
+        near = get_close_matches(name, adapters, n=3, cutoff=0.3)
         hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(sorted(adapters))}"
         raise UnknownBackendError(f"unknown backend {name_or_path!r}; {hint}; or give the path of an adapter file")
-    return adapters[name_or_path]
+    return AdapterSource(name_or_path, module=f"{adapters[name].module}{colon}{argument}")
 
 
 def skeleton(backend: str) -> tuple[str, str]:
@@ -76,10 +80,15 @@ def skeleton(backend: str) -> tuple[str, str]:
 def load(module: str, path: str) -> Any:
     """Import an adapter; called only inside the backend's own process.
 
-    Returns the module, or the object called `adapter` in it where there is one. Whatever the import raises, comes out.
+    Returns the module, or the object called `adapter` in it where there is one; of `module:argument`, what `adapter`
+    gives for the argument. Whatever the import raises, comes out.
     """
-    loaded = _load_file(path) if path else importlib.import_module(module)
-    return getattr(loaded, "adapter", loaded)
+    name, _, argument = module.partition(":")
+    loaded = _load_file(path) if path else importlib.import_module(name)
+    adapter = getattr(loaded, "adapter", loaded)
+    if callable(adapter) != bool(argument):
+        raise ValueError(f"{name} {'takes no' if argument else 'needs a'} word behind a colon, as array-api:cupy has")
+    return adapter(argument) if argument else adapter
 
 
 def _load_file(path: str) -> ModuleType:
