@@ -18,6 +18,11 @@ FAILED: Final = ("fail", "crash", "hang", "exit")
 CERTIFIED: Final = ("conformant", "conformant with deviations")
 SEVERITY: Final = ("crash", "hang", "exit", "fail", "error", "stale", "warning", "deviation")
 TIGHT: Final = ("exact", "ieee", "ieee-fp32-accumulate")  # classes of arithmetic that need no word of warning
+PLAIN: Final[Mapping[str, Any]] = {
+    "stride": 1, "dilation": 1, "groups": 1, "padding": [0, 0], "padding_mode": "zeros", "padding_value": 0,
+    "layout": "contiguous", "bias": True, "recipe": "lattice", "seed": 0,
+}  # fmt: skip
+_FIELDS: Final = ("n", "c_in", "c_out", "length", "kernel", *PLAIN, "dtype")
 _STALE: Final = "stale deviation"
 _LINE: Final = 160
 
@@ -151,6 +156,12 @@ def how(certificate: Certificate, evidence: Mapping[str, Any]) -> list[str]:
         one_line(f"{versions} on {backend['device']}", 300),
         one_line(f"Python {run.get('python', 'unknown')}, {run.get('platform', 'unknown platform')}", 300),
     ]
+
+
+def case_line(case: Mapping[str, Any]) -> str:
+    """A case on one line, but for what is as plain as can be: `n=1  c_in=2  length=7  kernel=3`."""
+    order = sorted(case, key=lambda key: (_FIELDS.index(key) if key in _FIELDS else len(_FIELDS), key))
+    return "  ".join(f"{key}={case[key]}" for key in order if PLAIN.get(key) != case[key])
 
 
 def _finding(row: ClauseRow) -> Finding | None:

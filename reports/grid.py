@@ -10,50 +10,52 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from markupsafe import Markup
 
-from conv1d_cts.reports import facts, pictures
+from conv1d_cts.reports import evidence, facts, pictures
 from conv1d_cts.reports.certificate import Certificate, ClauseRow
+from conv1d_cts.reports.evidence import Block, Recorded
+from conv1d_cts.reports.facts import Finding
 from conv1d_cts.reports.pictures import Picture
 from conv1d_cts.reports.rendering import markdown_html
-from conv1d_cts.reports.text import SCRIPT, one_line, shorten, slug, visible
+from conv1d_cts.reports.text import one_line, shorten, slug, visible
 from conv1d_cts.spec.clauses import Clause
 
-_LIMIT: Final = 3000
 _DRAWN: Final = 2  # failures of a backend: pictures are large
 _UNKNOWN: Final = "Clauses that this version of the spec does not have"
-_SHOWN: Final = (
-    "accuracy", "message", "finding", "expected", "got", "confirmed", "history", "reproducer", "case",
-    "deviations", "reproduces", "no reproducer",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A labelled piece of evidence; `kind` is prose, code or script."""
-
-    label: str
-    text: str
-    kind: str
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A verdict of one clause on one surface; without blocks there is nothing to open."""
+    """A verdict of one clause on one surface; without blocks there is nothing to open.
+
+    `told` is short, telling examples of those run: "118/120"; `examples` has every count in words.
+    """
 
     verdict: str
     css: str
     anchor: str
     backend: str
-    place: str
-    level: str
+    name: str
+    surface: str
+    told: str
     examples: str
     blocks: tuple[Block, ...]
-    links: tuple[str, ...]
     dtypes: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The surfaces of one backend that came to the same verdict on a clause, without evidence: name and counts."""
+
+    backend: str
+    name: str
+    verdict: str
+    css: str
+    members: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +77,16 @@ class Row:
     title: str
     html: Markup
     cells: tuple[Cell | None, ...]
+    groups: tuple[Group, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """The clauses of one chapter; `passed` counts "7/9" for each column."""
+    """The clauses of one chapter after its prose; `passed` counts "7/9" for each column."""
 
     key: str
     title: str
+    html: Markup
     rows: tuple[Row, ...]
     passed: tuple[str, ...]
 
@@ -99,12 +103,20 @@ class Panel:
     sentence: str
     columns: tuple[Column, ...]
     counts: tuple[tuple[str, int], ...]
-    findings: tuple[tuple[facts.Finding, str], ...]
+    findings: tuple[tuple[Finding, str], ...]
+    how: tuple[str, ...]
     arithmetic: tuple[tuple[str, str], ...]
     loose: tuple[str, ...]
     certificate: Certificate
     facts: tuple[tuple[str, str], ...]
     pictures: tuple[Picture, ...]
+    limits: tuple[tuple[str, ...], ...]
+    deviations: Mapping[tuple[str, ...], Recorded]
+
+    @property
+    def unexpected(self) -> list[tuple[Finding, str]]:
+        """The findings that are no recorded deviations."""
+        return [found for found in self.findings if found[0].kind != "deviation"]
 
 
 def panels(certificates: Sequence[Certificate]) -> tuple[Panel, ...]:
@@ -112,15 +124,18 @@ def panels(certificates: Sequence[Certificate]) -> tuple[Panel, ...]:
     return tuple(_panel(c, name) for c, name in zip(certificates, _slugs(certificates), strict=True))
 
 
-def chapters(shown: Sequence[Panel], clauses: Mapping[str, Clause]) -> tuple[Chapter, ...]:
-    """Every clause of the spec in its order, then those that only the certificates know."""
+def chapters(shown: Sequence[Panel], clauses: Mapping[str, Clause], prose: Mapping[str, str]) -> tuple[Chapter, ...]:
+    """Every clause of the spec in its order, then those that only the certificates know; `prose` is by chapter."""
     known = dict(clauses)
     for row in (row for panel in shown for row in panel.certificate["clauses"]):
         known.setdefault(row["id"], Clause(row["id"], row["level"], "Not in this version of the spec", "", _UNKNOWN))
     rows = [_row(clause, shown, known) for clause in known.values()]
     titles = list(dict.fromkeys(clause.chapter for clause in known.values()))
     grouped = {title: tuple(row for row in rows if known[row.id].chapter == title) for title in titles}
-    return tuple(Chapter(_key(title, group), title, group, _passed(group)) for title, group in grouped.items())
+    return tuple(
+        Chapter(_key(title, group), title, markdown_html(prose.get(title, ""), known), group, _passed(group))
+        for title, group in grouped.items()
+    )
 
 
 def _key(title: str, rows: Sequence[Row]) -> str:
@@ -166,11 +181,14 @@ def _panel(certificate: Certificate, name: str) -> Panel:
         columns=columns,
         counts=tuple((verdict, number) for verdict, number in tally.items() if number),
         findings=tuple((f, f"{anchors[f.surface]}-{f.clause}") for f in facts.findings(certificate)),
+        how=tuple(facts.how(certificate, {})),
         arithmetic=tuple(_arithmetic(certificate)),
         loose=tuple(facts.arithmetic(certificate)),
         certificate=certificate,
         facts=tuple(_facts(certificate)),
         pictures=tuple(pictures.of_backend(certificate, name)),
+        limits=tuple(_limits(certificate)),
+        deviations=evidence.recorded(certificate, name),
     )
 
 
@@ -202,6 +220,17 @@ def _arithmetic(certificate: Certificate) -> Iterable[tuple[str, str]]:
         yield one_line(dtype, 40), one_line(", ".join(told), 200)
 
 
+def _limits(certificate: Certificate) -> Iterable[tuple[str, ...]]:
+    """Each limit once: its surfaces, when, reason, what it is known by, and what came of trying it."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for limit in certificate["limits"]:
+        known = "probing" if limit["found"] else "declaration"
+        told = tuple(shorten(visible(text), 400) for text in (limit["when"], limit["reason"], known, limit["verdict"]))
+        alike.setdefault(told, []).append(one_line(limit.get("surface", "any"), 40))
+    for told, surfaces in alike.items():
+        yield ", ".join(surfaces), *told
+
+
 def _facts(certificate: Certificate) -> Iterable[tuple[str, str]]:
     suite, run = certificate["suite"], certificate["run"]
     versions = sorted(certificate["backend"]["versions"].items())
@@ -217,23 +246,35 @@ def _row(clause: Clause, shown: Sequence[Panel], known: Mapping[str, Clause]) ->
     for panel in shown:
         found = {row["surface"]: row for row in panel.certificate["clauses"] if row["id"] == clause.id}
         cells += [_cell(panel, column, found.get(column.surface)) for column in panel.columns]
-    return Row(clause.id, clause.level, clause.title, markdown_html(clause.text, known), tuple(cells))
+    html = markdown_html(clause.text, known)
+    return Row(clause.id, clause.level, clause.title, html, tuple(cells), tuple(_groups(shown, cells)))
+
+
+def _groups(shown: Sequence[Panel], cells: Iterable[Cell | None]) -> Iterable[Group]:
+    """The cells without evidence, those of a backend with one verdict together."""
+    plain = [cell for cell in cells if cell and not cell.blocks]
+    for panel in shown:
+        own = [cell for cell in plain if cell.backend == panel.slug]
+        for verdict in dict.fromkeys(cell.verdict for cell in own):
+            alike = [cell for cell in own if cell.verdict == verdict]
+            members = tuple((cell.surface, cell.told) for cell in alike)
+            yield Group(panel.slug, panel.name, verdict, alike[0].css, members)
 
 
 def _cell(panel: Panel, column: Column, row: ClauseRow | None) -> Cell | None:
     if row is None:
         return None
-    deviations = row["evidence"].get("deviations", ())
+    counted = row["examples"]
     return Cell(
         verdict=row["verdict"],
         css=row["verdict"].replace(" ", "-"),
         anchor=f"{column.anchor}-{row['id']}",
         backend=panel.slug,
-        place=f"{panel.name} {one_line(column.surface, 40)}",
-        level=row["level"],
+        name=panel.name,
+        surface=one_line(column.surface, 40),
+        told=f"{counted['telling']:,}/{counted['run']:,}",
         examples=_examples(row),
-        blocks=tuple(_blocks(panel.certificate, row)),
-        links=tuple(str(entry["link"]) for entry in deviations if str(entry["link"]).startswith("https://")),
+        blocks=tuple(evidence.blocks(panel.certificate, row, panel.deviations)),
         dtypes=tuple(facts.dtypes(row)),
         pictures=tuple(_drawn(panel, row, f"{column.anchor}-{row['id']}")),
     )
@@ -241,55 +282,11 @@ def _cell(panel: Panel, column: Column, row: ClauseRow | None) -> Cell | None:
 
 def _drawn(panel: Panel, row: ClauseRow, name: str) -> Iterable[Picture]:
     """The geometry of a failure that nobody expected, of the worst ones."""
-    evidence, worst = row["evidence"], [(f.clause, f.surface) for f, _ in panel.findings[:_DRAWN]]
-    if row["verdict"] in facts.FAILED and "case" in evidence and (row["id"], row["surface"]) in worst:
-        yield from pictures.of_case(evidence["case"], str(evidence.get("message", "")), name)
+    found, worst = row["evidence"], [(f.clause, f.surface) for f, _ in panel.findings[:_DRAWN]]
+    if row["verdict"] in facts.FAILED and "case" in found and (row["id"], row["surface"]) in worst:
+        yield from pictures.of_case(found["case"], str(found.get("message", "")), name)
 
 
 def _examples(row: ClauseRow) -> str:
     told = ", ".join(f"{number:,} {name}" for name, number in row["examples"].items() if number and name != "run")
     return f"{row['examples']['run']:,} run" + (f": {told}" if told else "")
-
-
-def _blocks(certificate: Certificate, row: ClauseRow) -> Iterable[Block]:
-    evidence = row["evidence"]
-    for entry in evidence.get("deviations", ()):
-        yield Block("recorded deviation", _text(f"{entry['reason']} ({entry['examples']:,} examples)"), "prose")
-        yield from _labelled(entry, {"when": "code", "message": "prose", "case": "case"})
-        yield from _reproducer(certificate, entry)
-    kinds = {"finding": "prose", "message": "prose", "case": "case", "expected": "code", "got": "code"}
-    yield from _labelled(evidence, {**kinds, "confirmed": "prose", "history": "code", "no reproducer": "prose"})
-    yield from _reproducer(certificate, evidence)
-    if "accuracy" in evidence:
-        yield from _accuracy(evidence["accuracy"])
-    for key in sorted(set(evidence) - set(_SHOWN)):
-        yield Block(one_line(key, 40), _text(json.dumps(evidence[key])), "prose")
-
-
-def _reproducer(certificate: Certificate, evidence: Mapping[str, Any]) -> Iterable[Block]:
-    """The script, what became of it, and with which versions."""
-    if not evidence.get("reproducer"):
-        return
-    yield Block("reproducer", visible(shorten(str(evidence["reproducer"]), SCRIPT)), "script")
-    yield Block("run as", "\n".join(facts.how(certificate, evidence)), "prose")
-
-
-def _accuracy(measured: Mapping[str, Any]) -> Iterable[Block]:
-    worst = f"{measured['of_bound']:.3g} of its bound, {measured['ulps']:.3g} ulp, in {measured['at']}"
-    yield Block("worst error", _text(worst), "prose")
-    yield from _labelled({"of the case": measured["case"]}, {"of the case": "case"})
-    yield Block("surely seen from", _text(facts.power(measured) or "none"), "prose")
-
-
-def _labelled(evidence: Mapping[str, Any], kinds: Mapping[str, str]) -> Iterable[Block]:
-    for label, kind in kinds.items():
-        value = evidence.get(label)
-        if not value:
-            continue
-        if isinstance(value, dict):
-            value, kind = "  ".join(f"{key}={item}" for key, item in value.items()), "code"
-        yield Block("shrunk case" if label == "case" else label, _text(str(value)), kind)
-
-
-def _text(text: str) -> str:
-    return visible(shorten(text, _LIMIT))

@@ -11,11 +11,19 @@ from conv1d_cts.reports.text import visible
 from conv1d_cts.spec.clauses import Clause
 
 
-def page(certificates: Sequence[Certificate], broken: Sequence[str], clauses: Mapping[str, Clause]) -> str:
-    """The HTML page. Its Content-Security-Policy allows this style and this script, by hash, and nothing else."""
+def page(
+    certificates: Sequence[Certificate],
+    broken: Sequence[str],
+    clauses: Mapping[str, Clause],
+    prose: Mapping[str, str],
+) -> str:
+    """The HTML page, with the prose of each chapter by its title.
+
+    Its Content-Security-Policy allows this style and this script, by hash, and nothing else.
+    """
     style, script = source("page.css"), source("page.js")
     shown = grid.panels(certificates)
-    chapters = grid.chapters(shown, clauses)
+    chapters = grid.chapters(shown, clauses, prose)
     seen = {row["verdict"] for certificate in certificates for row in certificate["clauses"]}
     return (
         environment()

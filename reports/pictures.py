@@ -14,20 +14,23 @@ from markupsafe import Markup
 
 from conv1d_cts.reports import facts
 from conv1d_cts.reports.certificate import Certificate
-from conv1d_cts.reports.text import one_line, slug
+from conv1d_cts.reports.text import one_line
 from conv1d_cts.spec.geometry import Geometry
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _SVG: Final = "http://www.w3.org/2000/svg"
+_XLINK: Final = "http://www.w3.org/1999/xlink"  # as matplotlib writes it; SVG 2 has a plain href
 _COLOURS: Final = ("#3a80c2", "#d27a1e", "#2f9a6c", "#9468cc", "#c2556f", "#7d8a2e")  # seen on white and on black
 WRONG: Final = "#d33f49"
 _FAINT: Final = "#8a939c"
 _LONGEST: Final = 48  # samples of a drawing
 _WIDEST: Final = 128  # bits of one
 _REFERENCE = re.compile(r"#([\w.-]+)")
-_DECIMALS = re.compile(r"(\.\d\d)\d+")
+_DECIMALS = re.compile(r"(\d+\.\d\d+)")
+_CURVED = re.compile("[CQ]")
+_STEP = re.compile(r"([MLz])(?: ([\d.-]+) ([\d.-]+))?")
 _BITS = re.compile(r"\d{1,4}")
 _ELEMENT = re.compile(r"\b(y|gx)\[([0-9, ]+)\]")
 
@@ -53,16 +56,19 @@ def of_backend(certificate: Certificate, name: str) -> Iterator[Picture]:
     shares = _shares(certificate)
     if shares:
         yield _picture(
-            f"{title}: largest error as a share of its bound", name, (5.2, 2.6), lambda a: _draw_shares(a, shares)
+            f"{title}: largest error as a share of its bound",
+            f"{name}:e",
+            (5.2, 2.6),
+            lambda a: _draw_shares(a, shares),
         )
     bits = list(_bits(certificate))
     if bits:
         size = (5.2, 0.55 + 0.24 * len(bits))
-        yield _picture(f"{title}: bits that operands and sums keep", name, size, lambda a: _draw_bits(a, bits))
+        yield _picture(f"{title}: bits that operands and sums keep", f"{name}:b", size, lambda a: _draw_bits(a, bits))
     coverage = certificate.get("coverage", {})
     if coverage:
         size = (5.2, 1 + 0.24 * len(coverage))
-        yield _picture(f"{title}: cases tried, by parameter", name, size, lambda a: _draw_coverage(a, coverage))
+        yield _picture(f"{title}: cases tried, by parameter", f"{name}:c", size, lambda a: _draw_coverage(a, coverage))
 
 
 def speed(certificates: Iterable[Certificate]) -> Iterator[Picture]:
@@ -77,7 +83,7 @@ def speed(certificates: Iterable[Certificate]) -> Iterator[Picture]:
     ]
     if runs and available():
         size = (5.2, 0.7 + 0.24 * len(runs))
-        yield _picture("Seconds of each run, and its examples", "speed", size, lambda a: _draw_speed(a, runs))
+        yield _picture("Seconds of each run, and its examples", ":s", size, lambda a: _draw_speed(a, runs))
 
 
 def of_case(case: Mapping[str, Any], message: str, name: str) -> Iterator[Picture]:
@@ -88,7 +94,7 @@ def of_case(case: Mapping[str, Any], message: str, name: str) -> Iterator[Pictur
     found = _ELEMENT.search(message)
     wrong = (found[1], int(found[2].split(",")[-1])) if found else ("", 0)
     title = "The window at fault" if found else "The first window"
-    yield _picture(title, name, (6.4, 1.15), lambda a: _draw_case(a, geometry, *wrong))
+    yield _picture(title, f"{name}:d", (6.4, 1.15), lambda a: _draw_case(a, geometry, *wrong))
 
 
 def _geometry(case: Mapping[str, Any]) -> Geometry | None:
@@ -117,12 +123,18 @@ def _shares(certificate: Certificate) -> dict[str, dict[int, float]]:
 
 
 def _draw_shares(axes: Axes, shares: Mapping[str, Mapping[int, float]]) -> None:
+    from matplotlib.ticker import LogLocator
+
     for colour, (dtype, sizes) in zip(_COLOURS, sorted(shares.items()), strict=False):
         points = sorted((size, share) for size, share in sizes.items() if share > 0)
-        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=1, color=colour, label=dtype)
+        alone = "o" if len(points) == 1 else ""  # a marker at each point would cost more than all the rest
+        axes.plot(*zip(*points, strict=True), marker=alone, markersize=3, linewidth=1, color=colour, label=dtype)
     axes.axhline(1, color=WRONG, linewidth=1)
     axes.set(xscale="log", yscale="log", xlabel="products in the sum, at most", ylabel="of the bound")
     axes.set_xscale("log", base=2)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
     axes.legend(frameon=False, ncols=len(shares), loc="lower center", bbox_to_anchor=(0.5, 1))
 
 
@@ -138,39 +150,43 @@ def _bits(certificate: Certificate) -> Iterator[tuple[str, int, int]]:
 
 
 def _draw_bits(axes: Axes, bits: Sequence[tuple[str, int, int]]) -> None:
-    for upper, height, colour in ((0, 0.72, _COLOURS[0]), (1, 0.36, _COLOURS[1])):
-        counts = [(operands if upper else sums) for _, operands, sums in bits]
-        cells = [(bit, line - 0.36, 0.8, height) for line, number in enumerate(counts) for bit in range(number)]
-        _cells(axes, cells, colour)
+    """Two bars a dtype, ruled into bits."""
+    most = max(max(operands, sums) for _, operands, sums in bits)
+    _cells(axes, [(0, line - 0.36, operands, 0.34) for line, (_, operands, _) in enumerate(bits)], _COLOURS[0])
+    _cells(axes, [(0, line + 0.02, sums, 0.34) for line, (_, _, sums) in enumerate(bits)], _COLOURS[1])
+    _cells(axes, [(bit, -0.5, 0, len(bits)) for bit in range(most)], "none", 0.4, edgecolor="black", alpha=0.25)
     axes.set_yticks(range(len(bits)), [name for name, _, _ in bits])
-    axes.set(xlim=(0, max(max(operands, sums) for _, operands, sums in bits)), ylim=(len(bits) - 0.5, -0.5))
+    axes.set(xlim=(0, most), ylim=(len(bits) - 0.5, -0.5))
     axes.set_xlabel("bits of the significand: of operands above, of sums below")
 
 
-def _cells(axes: Axes, cells: Iterable[tuple[float, float, float, float]], colour: str, **edge: str) -> None:
-    """Rectangles (x, y, width, height) as one shape, which takes a fraction of the bytes; without edges by default."""
+def _cells(
+    axes: Axes, cells: Iterable[tuple[float, float, float, float]], colour: str, lw: float = 0, **edge: Any
+) -> None:
+    """Rectangles (x, y, width, height) as one shape, which takes a fraction of the bytes."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
 
     corners = [[(x, y), (x + w, y), (x + w, y + h), (x, y + h), (x, y)] for x, y, w, h in cells]
     axes.add_patch(
-        PathPatch(
-            Path.make_compound_path(*(Path(c, closed=True) for c in corners)), facecolor=colour, lw=bool(edge), **edge
-        )
+        PathPatch(Path.make_compound_path(*(Path(c, closed=True) for c in corners)), facecolor=colour, lw=lw, **edge)
     )
 
 
 def _draw_coverage(axes: Axes, coverage: Mapping[str, Mapping[str, int]]) -> None:
-    """One line a parameter, one circle a value, its area the number of cases."""
+    """One line a parameter, one bar a value, as high as the root of the number of cases: few are seen beside many."""
     values = sorted({int(value) for counts in coverage.values() for value in counts})
-    for line, counts in enumerate(coverage.values()):
-        places = [values.index(int(value)) for value in counts]
-        axes.scatter(
-            places, [line] * len(places), [3 + 2 * number**0.5 for number in counts.values()], color=_COLOURS[2]
-        )
+    most = max((number for counts in coverage.values() for number in counts.values()), default=1)
+    bars = [
+        (values.index(int(value)) - 0.4, line + 0.4, 0.8, -0.8 * (number / most) ** 0.5)
+        for line, counts in enumerate(coverage.values())
+        for value, number in counts.items()
+    ]
+    _cells(axes, bars, _COLOURS[2])
     axes.set_yticks(range(len(coverage)), list(coverage))
     axes.set_xticks(range(len(values)), [str(value) for value in values], rotation=90)
-    axes.set(ylim=(len(coverage) - 0.5, -0.5), xlabel="value, rounded up to a power of two")
+    axes.set(xlim=(-0.7, len(values) - 0.3), ylim=(len(coverage) - 0.5, -0.5))
+    axes.set_xlabel("value, rounded up to a power of two; height: root of the cases")
 
 
 def _draw_speed(axes: Axes, runs: Iterable[tuple[str, float, int]]) -> None:
@@ -197,7 +213,7 @@ def _draw_case(axes: Axes, g: Geometry, result: str, at: int) -> None:
         colour = WRONG if (result, at) == ("y", i) else _COLOURS[1] if i in windows else "none"
         boxes.setdefault((colour, False), []).append((i - 0.42, -0.36, 0.84, 0.72))
     for (colour, padded), places in boxes.items():
-        _cells(axes, places, colour, edgecolor=_FAINT, linestyle=":" if padded else "-")
+        _cells(axes, places, colour, 1, edgecolor=_FAINT, linestyle=":" if padded else "-")
     told = {(sample, 1) for sample in (0, *taps, g.length - 1) if 0 <= sample < g.length}
     for x, line in sorted(told | {(i, 0) for i in (0, *windows, g.l_out - 1) if 0 <= i < g.l_out}):
         axes.text(x, line, str(x), ha="center", va="center")
@@ -223,13 +239,13 @@ def _picture(title: str, name: str, size: tuple[float, float], draw: Callable[[A
         draw(axes)
         text = StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return Picture(title, Markup(_inline(text.getvalue(), title, f"{slug(name)}-{slug(title)}")))
+    return Picture(title, Markup(_inline(text.getvalue(), title, name)))
 
 
 def _inline(text: str, title: str, prefix: str) -> str:
     """The SVG made small, without the style attributes that the page forbids, and with ids of its own."""
     ElementTree.register_namespace("", _SVG)
-    ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
+    ElementTree.register_namespace("xlink", _XLINK)
     root = ElementTree.fromstring(text)
     for parent in list(root.iter()):
         parent.tail = None
@@ -240,21 +256,63 @@ def _inline(text: str, title: str, prefix: str) -> str:
     used = known & set(
         _REFERENCE.findall(" ".join(value for element in root.iter() for value in element.attrib.values()))
     )
-    ids = {name: f"{prefix}.{number}" for number, name in enumerate(sorted(used))}
+    ids = {name: f"{prefix}{number}" for number, name in enumerate(sorted(used))}
     for element in root.iter():
         if element.attrib.get("id") not in used:
             element.attrib.pop("id", None)
         styles = (entry.partition(":") for entry in element.attrib.pop("style", "").split(";") if entry.strip())
-        element.attrib.update({key.strip(): value.strip() for key, _, value in styles if key.strip() != "font"})
-        for key, value in element.attrib.items():
-            element.attrib[key] = _plain(key, value, ids)
+        element.attrib.update({key.strip(): value.strip() for key, _, value in styles})
+        for key, value in list(element.attrib.items()):
+            if _said(element.tag.rpartition("}")[2], key, value):
+                element.attrib[key] = _plain(key, value, ids)
+            else:
+                del element.attrib[key]
     root.attrib.update({"role": "img", "aria-label": title})
-    return ElementTree.tostring(root, encoding="unicode")
+    _unwrap(root)
+    svg = ElementTree.tostring(root, encoding="unicode")
+    return svg.replace(f' xmlns:xlink="{_XLINK}"', "").replace(" xlink:href=", " href=").replace(" />", "/>")
+
+
+def _unwrap(parent: ElementTree.Element) -> None:
+    """Put the children of groups that say nothing in their place, and drop the empty ones."""
+    for child in list(parent):
+        _unwrap(child)
+        if child.tag == f"{{{_SVG}}}g" and not child.attrib:
+            position = list(parent).index(child)
+            parent.remove(child)
+            for offset, inner in enumerate(list(child)):
+                parent.insert(position + offset, inner)
+    parent.text = (parent.text or "").strip() or None
+
+
+def _said(tag: str, key: str, value: str) -> bool:
+    """Whether the attribute says more than the page's style, or than what a used shape says of itself."""
+    if key.startswith("font") or value.startswith("rotate(-0 "):
+        return False
+    return tag != "use" or key not in ("stroke", "stroke-width")
 
 
 def _plain(key: str, value: str, ids: Mapping[str, str]) -> str:
-    """An attribute with the new ids, two digits in a path, and black in the colour of the text."""
-    if key == "d":
-        return " ".join(_DECIMALS.sub(r"\1", value).split())
-    value = ids.get(value, value) if key == "id" else _REFERENCE.sub(lambda m: f"#{ids.get(m[1], m[1])}", value)
-    return value.replace("#000000", "currentColor")
+    """An attribute with the new ids, numbers to a tenth, and black in the colour of the text."""
+    if key == "id" or "#" in value:
+        value = ids.get(value, value) if key == "id" else _REFERENCE.sub(lambda m: f"#{ids.get(m[1], m[1])}", value)
+        return value.replace("#000000", "currentColor")
+    rounded = " ".join(_DECIMALS.sub(lambda m: f"{float(m[1]):.1f}".removesuffix(".0"), value).split())
+    return _path(rounded) if key == "d" else rounded
+
+
+def _path(d: str) -> str:
+    """A path of straight lines in fewer letters: H and V along an axis, and no line back to where `z` leads."""
+    if _CURVED.search(d):
+        return d
+    told, at, start = "", ("", ""), ("", "")
+    steps = _STEP.findall(d)
+    for (step, x, y), (then, _, _) in zip(steps, [*steps[1:], ("", "", "")], strict=True):
+        if step == "z":
+            told += "z"
+        elif step == "M":
+            told, start = f"{told}M{x} {y}", (x, y)
+        elif then != "z" or (x, y) != start:
+            told += f"V{y}" if x == at[0] else f"H{x}" if y == at[1] else f"L{x} {y}"
+        at = (x, y)
+    return told

@@ -11,7 +11,7 @@ from conv1d_cts.reports.certificate import Certificate, load_folder
 from conv1d_cts.reports.junit import junit
 from conv1d_cts.reports.page import page
 from conv1d_cts.reports.summary import summary
-from conv1d_cts.spec.clauses import clauses
+from conv1d_cts.spec.clauses import clauses, prose
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def write_report(folder: Path) -> ReportPaths:
         certificates,
         tuple(broken),
     )
-    paths.index.write_text(page(certificates, broken, spec), encoding="utf-8", newline="\n")
+    paths.index.write_text(page(certificates, broken, spec, prose()), encoding="utf-8", newline="\n")
     paths.summary.write_text(summary(certificates, broken, spec), encoding="utf-8", newline="\n")
     paths.junit.write_bytes(junit(certificates, spec))
     return paths

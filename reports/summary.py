@@ -130,16 +130,11 @@ def _facts(certificate: Certificate, evidence: Mapping[str, Any]) -> Iterator[st
         value = evidence.get(key)
         if value in (None, "", {}):
             continue
-        text = case_line(value) if isinstance(value, dict) else str(value)
+        text = facts.case_line(value) if isinstance(value, dict) else str(value)
         limit, language = (SCRIPT, "python") if key == "reproducer" else (_LIMIT, "text")
         yield from (f"{key}:", "", fenced(shorten(text, limit), language), "")
     if evidence.get("reproducer"):
         yield from (*(f"- {markdown(line)}" for line in facts.how(certificate, evidence)), "")
-
-
-def case_line(case: Mapping[str, Any]) -> str:
-    """A case on one line: `n=1 c_in=2 length=7 dtype=float32`."""
-    return " ".join(f"{key}={value}" for key, value in case.items())
 
 
 def _title(certificate: Certificate) -> str:

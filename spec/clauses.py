@@ -14,6 +14,7 @@ LEVELS = ("MUST", "SHOULD", "REPORT")
 _HEADING = re.compile(r"^### (?P<id>[A-Z]+-\d+) \((?P<level>[A-Z]+)\) (?P<title>.+)$", re.MULTILINE)
 _NEXT_HEADING = re.compile(r"^#{1,3} ", re.MULTILINE)
 _CHAPTER_TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
+_CLAUSES = re.compile(r"^## Clauses$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +43,30 @@ def parse(markdown: str, source: str) -> tuple[Clause, ...]:
     return tuple(found)
 
 
+def _chapters() -> dict[str, str]:
+    """The text of each chapter by the name of its file, in order."""
+    files = [f for f in resources.files("conv1d_cts.spec").iterdir() if f.name.endswith(".md")]
+    return {f.name: f.read_text(encoding="utf-8") for f in sorted(files, key=lambda f: f.name)}
+
+
+@cache
+def prose() -> dict[str, str]:
+    """What each chapter says before its clauses, as Markdown, by its title."""
+    found = {}
+    for markdown in _chapters().values():
+        title, end = _CHAPTER_TITLE.search(markdown), _CLAUSES.search(markdown)
+        if title and end:
+            found[title[1]] = markdown[title.end() : end.start()].strip()
+    return found
+
+
 @cache
 def clauses() -> dict[str, Clause]:
     """Every clause of the spec by its id, in the order of the chapters. Raises ValueError for an id used twice."""
     by_id: dict[str, Clause] = {}
-    folder = resources.files("conv1d_cts.spec")
-    for chapter in sorted((f for f in folder.iterdir() if f.name.endswith(".md")), key=lambda f: f.name):
-        for clause in parse(chapter.read_text(encoding="utf-8"), chapter.name):
+    for name, markdown in _chapters().items():
+        for clause in parse(markdown, name):
             if clause.id in by_id:
-                raise ValueError(f"{chapter.name}: {clause.id} is defined twice")
+                raise ValueError(f"{name}: {clause.id} is defined twice")
             by_id[clause.id] = clause
     return by_id

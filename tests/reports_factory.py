@@ -27,6 +27,7 @@ TITLES = (
     "Dilation",
     "Empty batch",
 )
+PROSE = {"Padding": "## Semantics\n\nA pad is *read*, as PAD-1 says.\n\n```text\nlo, hi\n```\n"}  # before its clauses
 HOSTILE = (
     "<script>alert(1)</script>\x00\x1b[31m\u202e|`](javascript:x)\ud800 <img src=x onerror=alert(2)> {{ 7*7 }} --> ]]>"
 )

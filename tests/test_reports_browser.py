@@ -5,7 +5,6 @@ Skipped by name where selenium, Chromium or its driver is missing; nothing else 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,26 +12,14 @@ from typing import Any
 import pytest
 
 from conv1d_cts.reports.page import page
-from tests.reports_factory import FAILURE, HOSTILE, make_certificate, make_clauses, make_set
-
-webdriver: Any = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-if CHROMIUM is None or DRIVER is None:
-    pytest.skip("no chromium or chromedriver on the path", allow_module_level=True)
-
-WIDTHS = (400, 1280, 1920)
+from tests.browser import ENTER, ESCAPE, SCHEMES, TAB, WIDTHS, chromium, renders, run, visit, wait_until
+from tests.reports_factory import DEVIATION, FAILURE, HOSTILE, PROSE, make_certificate, make_clauses, make_set
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
+    with chromium() as driver:
+        yield driver
 
 
 @pytest.fixture(scope="module")
@@ -41,27 +28,14 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
         HOSTILE, surfaces=(HOSTILE,), verdicts={"OP-1": {**FAILURE, "message": HOSTILE * 10_000}}
     )
     path: Path = tmp_path_factory.mktemp("page") / "index.html"
-    path.write_text(page([*make_set().values(), hostile], [HOSTILE], make_clauses()), encoding="utf-8")
+    path.write_text(page([*make_set().values(), hostile], [HOSTILE], make_clauses(), PROSE), encoding="utf-8")
     return path.as_uri()
 
 
 @pytest.fixture
 def shown(browser: Any, url: str) -> Iterator[Any]:
-    """The page, freshly loaded at 1280 pixels; the test fails if the console has anything to say afterwards."""
-    resize(browser, 1280)
-    browser.get("about:blank")
-    browser.get(url)
-    yield browser
-    assert browser.get_log("browser") == []
-
-
-def resize(browser: Any, width: int) -> None:
-    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-
-
-def run(browser: Any, script: str) -> Any:
-    return browser.execute_script(script)
+    with visit(browser, url) as page_shown:
+        yield page_shown
 
 
 def choose(browser: Any, name: str, value: str) -> None:
@@ -91,18 +65,10 @@ def visible_columns(browser: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_it_renders_without_scrolling_sideways(shown: Any, width: int, scheme: str) -> None:
-    resize(shown, width)
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    shown.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    assert run(shown, "return document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
-    assert run(shown, "return innerWidth") == width
+    renders(shown, width, scheme)
     assert run(shown, "return document.querySelector('h1').textContent") == "3 of 6 backends are certified."
-    red, green, blue = run(
-        shown, "return getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number)"
-    )
-    assert (red + green + blue < 3 * 128) == (scheme == "dark")
 
 
 def test_hostile_strings_run_nothing(shown: Any) -> None:
@@ -135,16 +101,49 @@ def test_filters_narrow_the_grid_and_clear_widens_it(shown: Any) -> None:
 
 def test_a_cell_opens_to_clause_evidence_and_reproducer_and_escape_closes_it(shown: Any) -> None:
     cell = shown.find_element("css selector", ".grid a[href='#torch-functional-GRAD-4']")
-    cell.send_keys("\ue007")
+    cell.send_keys(ENTER)
     sheet = shown.find_element("id", "sheet")
     assert sheet.is_displayed()
     for text in ("GRAD-4", "L_out = max(0", "length=7", FAILURE["expected"], FAILURE["got"], "import torch"):
         assert str(text) in sheet.text
     assert len(sheet.find_elements("css selector", "button.copy")) == 2
     assert run(shown, "return location.hash") == "#torch-functional-GRAD-4"
-    sheet.send_keys("\ue00c")
+    sheet.send_keys(ESCAPE)
     assert not sheet.is_displayed()
     assert run(shown, "return document.activeElement.hash") == "#torch-functional-GRAD-4"
+
+
+def test_the_first_key_skips_to_the_grid(shown: Any) -> None:
+    shown.switch_to.active_element.send_keys(TAB)
+    assert run(shown, "return document.activeElement.textContent") == "Skip to the grid"
+    shown.switch_to.active_element.send_keys(ENTER)
+    wait_until(
+        shown, "return location.hash === '#grid' && document.getElementById('grid').getBoundingClientRect().top < 100"
+    )
+
+
+def test_a_recorded_deviation_opens_with_its_own_words_and_script(shown: Any) -> None:
+    shown.find_element("css selector", ".grid a[href='#jax-functional-PAD-5']").click()
+    sheet = shown.find_element("id", "sheet")
+    for text in (DEVIATION["reason"], DEVIATION["when"], DEVIATION["message"], "jax 0.10.2 on cpu", "import torch"):
+        assert str(text) in sheet.text
+    assert len(sheet.find_elements("css selector", "button.copy")) == 2
+
+
+def test_a_pass_opens_with_what_its_clause_says_of_its_backend(shown: Any) -> None:
+    cell = shown.find_element("id", "torch-padded-OP-2")
+    cell.send_keys(ENTER)
+    sheet = shown.find_element("id", "sheet")
+    assert "functional 80/120 padded 80/120" in sheet.text
+    assert "jax" not in sheet.text
+    assert run(shown, "return location.hash") == "#torch-padded-OP-2"
+
+
+def test_the_grid_stays_in_view_beside_the_clause_that_a_link_leads_to(shown: Any) -> None:
+    run(shown, "location.hash = '#GRAD-4'")
+    wait_until(shown, "return document.getElementById('GRAD-4').getBoundingClientRect().top < 100")
+    left, right = (f"document.querySelector('{name}').getBoundingClientRect()" for name in (".gridbox", "#GRAD-4"))
+    assert run(shown, f"return {left}.bottom > 300 && {left}.bottom <= innerHeight && {left}.right < {right}.left")
 
 
 def test_the_copy_button_copies_the_reproducer(shown: Any, url: str) -> None:
@@ -191,8 +190,3 @@ def test_without_javascript_everything_is_there(browser: Any, url: str) -> None:
         assert not browser.find_elements("css selector", "button.copy")
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
-
-
-def wait_until(browser: Any, script: str) -> None:
-    wait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait(browser, 5)
-    wait.until(lambda _: run(browser, script), script)

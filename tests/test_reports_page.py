@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conv1d_cts.reports import grid
-from conv1d_cts.reports.certificate import Certificate, validate
+from conv1d_cts.reports.certificate import Certificate, load, validate
 from conv1d_cts.reports.page import page
 from conv1d_cts.reports.rendering import markdown_html
-from tests.reports_factory import ACCURACY, DEVIATION, FAILURE, HOSTILE, make_certificate, make_clauses, make_set
+from conv1d_cts.spec.clauses import clauses, prose
+from tests.reports_factory import ACCURACY, DEVIATION, FAILURE, HOSTILE, PROSE, make_certificate, make_clauses, make_set
 
 CLAUSES = make_clauses()
 LIMIT = 2_000_000
@@ -39,7 +41,7 @@ class Reader(HTMLParser):
 
 @pytest.fixture(scope="module")
 def shown() -> Reader:
-    return Reader(page(list(make_set().values()), ["old-cpu.json: certificate schema 7 is unknown"], CLAUSES))
+    return Reader(page(list(make_set().values()), ["old-cpu.json: certificate schema 7 is unknown"], CLAUSES, {}))
 
 
 def test_the_first_lines_say_who_is_certified(shown: Reader) -> None:
@@ -60,11 +62,12 @@ def test_every_cell_leads_to_its_evidence_and_ids_are_unique(shown: Reader) -> N
     assert len(shown.ids) == len(set(shown.ids))
     within = {href[1:] for href in shown.hrefs if href.startswith("#")}
     assert within <= set(shown.ids)
-    assert {"torch-functional-GRAD-4", "GRAD-4", "tensorflow-channels-last-OP-1"} <= within
+    assert {"torch-functional-GRAD-4", "GRAD-4", "jax:deviation-1"} <= within
+    assert "tensorflow-channels-last-OP-1" in shown.ids  # a pass, which has no evidence: the cell itself
 
 
 def test_a_clause_text_is_on_the_page_once() -> None:
-    html = page(list(make_set().values()), [], CLAUSES)
+    html = page(list(make_set().values()), [], CLAUSES, {})
     assert html.count("samples, <strong>always</strong>") == len(CLAUSES)
 
 
@@ -112,7 +115,7 @@ def hostile() -> Certificate:
 
 
 def test_hostile_strings_are_text() -> None:
-    html = page([hostile(), hostile()], [HOSTILE], CLAUSES)
+    html = page([hostile(), hostile()], [HOSTILE], CLAUSES, {})
     html.encode("utf-8")
     assert len(html) < LIMIT
     read = Reader(html)
@@ -125,13 +128,30 @@ def test_hostile_strings_are_text() -> None:
     assert len(read.ids) == len(set(read.ids))
 
 
+PUBLISHED = sorted((Path(__file__).parents[1] / "reports" / "published").glob("*-cpu/*.json"))
+
+
 def test_fifteen_backends_fit_two_megabytes() -> None:
-    verdicts = {f"{prefix}-{n}": "fail" for prefix in ("GRAD", "PAD", "SHAPE") for n in (2, 3, 5, 7)}
-    many = [
-        make_certificate(f"framework{n}", verdicts=verdicts, surfaces=("functional", "padded", "layer"))
-        for n in range(15)
-    ]
-    assert len(page(many, [], CLAUSES).encode()) < LIMIT
+    """The published certificates, of which three in four have long lists of deviations, several times over."""
+    published = [load(path) for path in PUBLISHED]
+    many = [{**published[n % len(published)]} for n in range(15)]
+    for n, certificate in enumerate(many):
+        certificate["backend"] = {**certificate["backend"], "device": f"cuda:{n // len(published)}"}
+    html = page([validate(certificate, "copy") for certificate in many], [], clauses(), prose())
+    assert len(html.encode()) < LIMIT
+
+
+def test_a_recorded_deviation_is_told_once_and_linked_from_each_of_its_cells(shown: Reader) -> None:
+    assert shown.text.count(DEVIATION["when"]) == 2  # of jax and of torch
+    assert shown.hrefs.count("#jax:deviation-1") == 1 + 2 * 2  # the first screen, and two clauses on two surfaces
+    assert "PAD-5, VAL-8 on functional, padded" in shown.text
+
+
+def test_the_prose_of_a_chapter_stands_before_its_clauses() -> None:
+    html = page([make_certificate()], [], CLAUSES, PROSE)
+    assert html.count('<details class="prose">') == 1
+    told = html.index('A pad is <em>read</em>, as <a href="#PAD-1">PAD-1</a> says.')
+    assert html.index('id="chapter-PAD"') < told < html.index('<article class="clause" id="PAD-1"')
 
 
 def test_anchors_are_short_where_they_can_be_and_unique_where_they_must() -> None:
@@ -148,16 +168,16 @@ def test_anchors_are_short_where_they_can_be_and_unique_where_they_must() -> Non
 
 def test_a_clause_the_spec_does_not_have_is_shown_as_such() -> None:
     few = {"OP-1": CLAUSES["OP-1"]}
-    chapters = grid.chapters(grid.panels([make_certificate()]), few)
+    chapters = grid.chapters(grid.panels([make_certificate()]), few, {})
     assert [chapter.key for chapter in chapters] == ["OP", "unknown"]
     assert len(chapters[1].rows) == len(CLAUSES) - 1
-    assert "Clauses that this version of the spec does not have" in page([make_certificate()], [], few)
+    assert "Clauses that this version of the spec does not have" in page([make_certificate()], [], few, {})
 
 
 def test_a_clause_without_a_row_is_no_pass() -> None:
     issued = make_certificate(surfaces=("functional",))
     del issued["clauses"][0]
-    chapter = grid.chapters(grid.panels([issued]), CLAUSES)[0]
+    chapter = grid.chapters(grid.panels([issued]), CLAUSES, {})[0]
     assert chapter.rows[0].cells == (None,)
     assert chapter.passed == ("9/9",)
 
@@ -171,11 +191,11 @@ def test_a_verdict_of_a_run_cut_short_says_so() -> None:
 def test_a_limit_without_a_surface_is_one_of_any() -> None:
     issued = make_certificate()
     del issued["limits"][0]["surface"]
-    assert "<tr><td>any<td>" in page([validate(issued, "torch")], [], CLAUSES)
+    assert "<tr><td>any<td>" in page([validate(issued, "torch")], [], CLAUSES, {})
 
 
 def test_an_empty_folder_has_a_page() -> None:
-    assert "No certificate was found." in page([], [], CLAUSES)
+    assert "No certificate was found." in page([], [], CLAUSES, {})
 
 
 def test_a_clause_links_the_clauses_it_names_and_no_html_passes() -> None:
@@ -197,6 +217,6 @@ def test_dtypes_whose_surfaces_disagree_name_them() -> None:
 def test_the_worst_error_of_a_clause_is_on_its_cell() -> None:
     issued = make_certificate("torch")
     issued["clauses"][0]["evidence"] = {"accuracy": ACCURACY}
-    shown = Reader(page([issued], [], CLAUSES))
+    shown = Reader(page([issued], [], CLAUSES, {}))
     assert "0.312 of its bound, 0.83 ulp, in y[0, 1, 5]" in shown.text
     assert "float32 1.2e-07, float64 4.4e-16" in shown.text

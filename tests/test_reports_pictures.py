@@ -47,7 +47,22 @@ def test_pictures_are_svg_that_the_policy_of_the_page_allows() -> None:
         assert root.attrib["aria-label"] == picture.title
         assert not any("style" in element.attrib or element.tag.endswith("}style") for element in root.iter())
         assert "#000000" not in picture.svg
-        assert len(picture.svg) < 40_000
+        assert len(picture.svg) < 15_000
+
+
+def test_a_path_is_told_in_fewer_letters_and_is_the_same() -> None:
+    told = pictures._path("M 1 2 L 5 2 L 5 4 L 1 4 L 1 2 z M 7 0 L 8 1 L 7 0 L 9 0 z M 1 1 L 2 2 L 1 1")
+    assert told == "M1 2H5V4H1zM7 0L8 1L7 0H9zM1 1L2 2L1 1"
+    assert pictures._path("M 0 0 C 1 1 2 2 3 3 z") == "M 0 0 C 1 1 2 2 3 3 z"
+
+
+def test_axes_keep_their_numbers() -> None:
+    shares, bits, coverage = (ElementTree.fromstring(picture.svg) for picture in pictures.of_backend(drawn(), "x"))
+    texts = [{"".join(element.itertext()).strip() for element in root.iter()} for root in (shares, bits, coverage)]
+    assert {"float32", "of the bound"} < texts[0]
+    assert {"0.3", "1"} & texts[0]
+    assert {"0", "float32"} < texts[1]
+    assert {"1", "512", "kernel"} < texts[2]
 
 
 def test_a_failure_is_drawn_with_its_window() -> None:
@@ -72,8 +87,8 @@ def test_what_is_no_geometry_to_draw_is_not_drawn(change: dict[str, Any]) -> Non
 
 def test_pictures_of_a_page_are_drawn_alike_again_and_share_no_ids() -> None:
     several = [drawn(), drawn("jax"), drawn(HOSTILE)]
-    html = page(several, [], make_clauses())
-    assert page(several, [], make_clauses()) == html
+    html = page(several, [], make_clauses(), {})
+    assert page(several, [], make_clauses(), {}) == html
     ids = re.findall(r' id="([^"]+)"', html)
     assert len(ids) == len(set(ids))
     assert html.count("<script") == 1

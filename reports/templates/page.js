@@ -38,7 +38,7 @@
     all("tbody[data-c], section[data-c]").forEach((group) => {
       group.hidden = !all("[data-k]", group).some((item) => kept.has(item.dataset.k));
     });
-    all(".clause [data-b], .panel").forEach((item) => {
+    all(".clause [data-b], .panel, section[data-b]").forEach((item) => {
       item.hidden = Boolean(want.backend) && item.dataset.b !== want.backend;
     });
     document.getElementById("shown").textContent = `${kept.size} of ${rows.length} clauses`;
@@ -49,7 +49,11 @@
   filters.addEventListener("reset", () => setTimeout(apply));
   apply();
 
-  /* A copy button on every reproducer. */
+  /* A copy button on every reproducer, and how it is run below each of a backend's recorded deviations. */
+  all("section[data-b] > .how").forEach((how) => all("dl", how.parentNode).forEach((list) => {
+    list.append(Object.assign(document.createElement("dt"), { textContent: "run as" }),
+      Object.assign(document.createElement("dd"), { textContent: how.textContent }));
+  }));
   all("pre.script").forEach((pre) => {
     const button = document.createElement("button");
     button.type = "button";
@@ -66,9 +70,9 @@
     const fence = "`".repeat(Math.max(3, ...(text.match(/`+/g) || []).map((run) => run.length + 1)));
     return `${fence}${language}\n${text.trimEnd()}\n${fence}`;
   };
-  const markdown = (list) => [...list.children].map((item) => {
+  const markdown = (list) => [...all("summary > b", list.closest(".deviation") || list), ...list.children].map((item) => {
     const code = item.querySelector("pre");
-    if (item.tagName === "DT") return `**${item.textContent}**`;
+    if (item.tagName !== "DD") return `**${item.textContent}**`;
     return code ? fenced(code.textContent, code.className === "script" ? "python" : "") : item.textContent.trim();
   }).join("\n\n");
   const copy = (button) => {
@@ -79,24 +83,30 @@
     if (navigator.clipboard) navigator.clipboard.writeText(text).then(done, select); else select();
   };
 
-  /* A cell opens in place: its clause and its evidence, copied from the section that a plain link would lead to. */
-  const open = (target) => {
-    const article = target.closest("article");
-    const evidence = target.cloneNode(true);
-    if (evidence.tagName === "DETAILS") evidence.open = true;
-    const rest = document.createElement(evidence.tagName === "LI" ? "ul" : "div");
-    rest.className = evidence.tagName === "LI" ? "rest" : "";
-    rest.append(evidence);
-    body.replaceChildren(...all(":scope > h4, :scope > .text", article).map((node) => node.cloneNode(true)), rest);
-    [body, ...all("[id]", body)].forEach((node) => { if (node !== body) node.removeAttribute("id"); });
-    sheet.setAttribute("aria-label", `${article.dataset.k}: ${target.querySelector("span").textContent}`);
+  /* A cell opens in place: its clause, and its evidence copied from the places that plain links would lead to; without
+     evidence, what the clause says of its backend. */
+  const open = (cell) => {
+    const article = document.getElementById(cell.closest("tr").dataset.k);
+    const backend = heads[cell.closest("td").cellIndex - 1].dataset.b;
+    const evidence = cell.id ? [] : [document.getElementById(cell.hash.slice(1))];
+    const recorded = evidence.flatMap((item) => all("a.recorded", item)).map((link) => link.hash.slice(1));
+    const shown = [...evidence, ...[...new Set(recorded)].map((id) => document.getElementById(id))];
+    const copies = shown.map((item) => item.cloneNode(true));
+    copies.forEach((item) => { item.open = true; });
+    const list = document.createElement("ul");
+    list.className = "rest";
+    list.append(...all(".rest li", article).filter((item) => item.dataset.b === backend).map((item) => item.cloneNode(true)));
+    const text = all(":scope > h4, :scope > .text", article).map((node) => node.cloneNode(true));
+    body.replaceChildren(...text, ...(evidence.length ? copies : [list]));
+    all("[id]", body).forEach((node) => node.removeAttribute("id"));
+    sheet.setAttribute("aria-label", `${article.dataset.k}: ${cell.textContent}`);
     sheet.showModal();
     body.scrollTop = 0;
   };
   const reveal = () => {
     const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
     if (!target) return;
-    if (target.closest("article[hidden], section[hidden], [data-b][hidden]")) filters.reset();
+    if (target.closest("[hidden]")) filters.reset();
     if (target.tagName === "DETAILS") target.open = true;
     setTimeout(() => target.scrollIntoView());
   };
@@ -106,11 +116,10 @@
     if (button) copy(button);
     if (event.target.closest("[data-close], #sheet a[href^='#']") || event.target === sheet) sheet.close();
     const plain = !event.ctrlKey && !event.metaKey && !event.shiftKey;
-    const target = cell && plain && document.getElementById(cell.hash.slice(1));
-    if (!target) return;
+    if (!cell || !plain) return;
     event.preventDefault();
-    history.replaceState(null, "", cell.hash);
-    open(target);
+    history.replaceState(null, "", cell.id ? `#${cell.id}` : cell.hash);
+    open(cell);
   });
   addEventListener("hashchange", reveal);
   reveal();

@@ -19,6 +19,7 @@ from typing import Any
 
 import click
 
+from conv1d_cts.reports import facts
 from tests.known_bad.releases import DATA, Bug, Release, load
 
 _WORKER = ("numpy", "ml_dtypes")  # what the backend's process needs beside the framework
@@ -95,20 +96,6 @@ def attack(release: Release, work: Path, profile: str, seed: int) -> Iterator[Fi
         yield Finding(release, bug, row, reproduce(bug, bad), reproduce(bug, fixed))
 
 
-def describe(case: dict[str, Any]) -> str:
-    """The case of a certificate, but for what is as plain as can be."""
-    plain = {
-        "padding": [0, 0],
-        "stride": 1,
-        "dilation": 1,
-        "groups": 1,
-        "padding_mode": "zeros",
-        "layout": "contiguous",
-    }
-    dull = {"seed", "bias", "padding_value", "recipe"}
-    return ", ".join(f"{k} {v}" for k, v in case.items() if k not in dull and plain.get(k) != v)
-
-
 def page(findings: list[Finding], skipped: dict[str, str], profile: str, seed: int) -> str:
     """The table in Markdown, and below it the reproducers."""
     lines = [
@@ -120,7 +107,7 @@ def page(findings: list[Finding], skipped: dict[str, str], profile: str, seed: i
     ]  # fmt: skip
     for number, f in enumerate(findings, start=1):
         who = f"{f.row['id']} ({f.row['verdict']}, {f.row['surface']})" if f.row else "**not found**"
-        case = describe(f.row["evidence"]["case"]) if f.row else ""
+        case = facts.case_line(f.row["evidence"]["case"]) if f.row else ""
         cells = (f.release.name, f.release.fixed[0], f"[{f.bug.name}]({f.bug.link}): {f.bug.summary}", who, case)
         lines.append(f"| {' | '.join(cells)} | [{f.bad}, {f.fixed}](#bug-{number}) |")
     lines += ["", *(f"Skipped: {name}: {reason}" for name, reason in skipped.items())]
