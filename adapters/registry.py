@@ -85,7 +85,7 @@ def load(module: str, path: str) -> Any:
     """
     name, _, argument = module.partition(":")
     loaded = _load_file(path) if path else importlib.import_module(name)
-    adapter = getattr(loaded, "adapter", loaded)
+    adapter: Any = getattr(loaded, "adapter", loaded)
     if callable(adapter) != bool(argument):
         raise ValueError(f"{name} {'takes no' if argument else 'needs a'} word behind a colon, as array-api:cupy has")
     return adapter(argument) if argument else adapter
