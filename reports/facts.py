@@ -23,6 +23,7 @@ PLAIN: Final[Mapping[str, Any]] = {
     "layout": "contiguous", "bias": True, "recipe": "lattice", "seed": 0,
 }  # fmt: skip
 _FIELDS: Final = ("n", "c_in", "c_out", "length", "kernel", *PLAIN, "dtype")
+_MEANT: Final = "by design"  # says the reason of a deviation that its framework stands by
 _STALE: Final = "stale deviation"
 _LINE: Final = 160
 
@@ -62,8 +63,21 @@ def warnings(certificate: Certificate) -> int:
 
 def findings(certificate: Certificate) -> list[Finding]:
     """Every failure, error and deviation, the worst first; rows of one severity keep the certificate's order."""
-    found = [finding for row in certificate["clauses"] if (finding := _finding(row)) is not None]
-    return sorted(found, key=lambda finding: SEVERITY.index(finding.kind))
+    found = [(_gravity(row), finding) for row in certificate["clauses"] if (finding := _finding(row)) is not None]
+    return [finding for _, finding in sorted(found, key=lambda one: (SEVERITY.index(one[1].kind), one[0]))]
+
+
+def _gravity(row: ClauseRow) -> tuple[bool, bool, int]:
+    """Of recorded deviations: faults before what is by design, those of a MUST first, deaths before wrong values."""
+    entries = row["evidence"].get("deviations", ())
+    ranks = [(_MEANT in str(entry["reason"]).lower(), _rank(entry)) for entry in entries]
+    meant, kind = min(ranks, default=(False, 0))
+    return meant, row["level"] != "MUST", kind
+
+
+def _rank(entry: Mapping[str, Any]) -> int:
+    """The place of a deviation's kind in SEVERITY; after all of them where it is none."""
+    return SEVERITY.index(entry["kind"]) if entry["kind"] in SEVERITY else len(SEVERITY)
 
 
 def worst(certificate: Certificate) -> Finding | None:
@@ -181,5 +195,6 @@ def _kind(row: ClauseRow) -> str | None:
 def _text(row: ClauseRow) -> str:
     evidence = row["evidence"]
     if row["verdict"] == "deviation":
-        return "; ".join(str(entry["reason"]) for entry in evidence.get("deviations", ()))
+        entries = sorted(evidence.get("deviations", ()), key=_rank)
+        return "; ".join(dict.fromkeys(str(entry["reason"]) for entry in entries))
     return str(evidence.get("message", ""))

@@ -57,7 +57,7 @@ DEVIATION = {
     "reason": "the extra zero of same goes to the front where the stride is even",
     "link": "https://example.org/issues/1",
     "when": "padding == 'same' and stride % 2 == 0",
-    "kind": "value",
+    "kind": "fail",
     "examples": 17,
     "reproducer": REPRODUCER,
     "message": "y differs at 1 of 4 samples",

@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from conv1d_cts.reports import certificate, facts
-from tests.reports_factory import EVIDENCE, FAILURE, HOSTILE, make_certificate, make_set
+from tests.reports_factory import DEVIATION, EVIDENCE, FAILURE, HOSTILE, make_certificate, make_set
 
 
 def test_the_published_schema_is_a_schema() -> None:
@@ -131,6 +131,21 @@ def test_findings_come_worst_first() -> None:
     assert found[0].line == "crash: OP-7 on functional: the process died of SIGSEGV"
     assert found[-2].line.startswith("fail (SHOULD): OP-9 on functional: wrong gradient")
     assert found[-1].line == f"deviation: OP-1 on functional: {EVIDENCE['deviation']['deviations'][0]['reason']}"
+
+
+def test_the_worst_deviation_is_a_death_and_none_by_design() -> None:
+    def entry(kind: str, reason: str) -> dict[str, Any]:
+        return {"deviations": [{**DEVIATION, "kind": kind, "reason": reason}]}
+
+    evidence = {
+        "OP-1": entry("crash", "By design: asks."),
+        "OP-2": entry("fail", "wrong"),
+        "OP-3": entry("crash", "dies"),
+    }
+    issued = make_certificate(surfaces=("functional",), verdicts=dict.fromkeys(evidence, "deviation"))
+    for row in issued["clauses"]:
+        row["evidence"] = evidence.get(row["id"], {})
+    assert [finding.text for finding in facts.findings(issued)] == ["dies", "wrong", "By design: asks."]
 
 
 def test_a_clean_certificate_has_no_worst_finding() -> None:
