@@ -89,7 +89,7 @@ def devices() -> list[str]:
 def to_native(array: np.ndarray, device: str) -> Any:
     """Place a copy on the device; XLA chooses the layout."""
     platform, _, number = device.partition(":")
-    return jnp.array(array, device=jax.devices(platform)[int(number or 0)])
+    return jax.device_put(array.copy(), jax.devices(platform)[int(number or 0)])
 
 
 def to_numpy(native_array: Any) -> np.ndarray:

@@ -91,7 +91,8 @@ class Session:
         unknown = [name for name in self.options.surfaces if name not in offered]
         if unknown:
             raise UnknownOptionError(f"{self.name} has no surface {unknown[0]!r}; it has: {', '.join(offered)}")
-        return [name for name in offered if not self.options.surfaces or name in self.options.surfaces]
+        usual = offered if PROFILES[self.options.profile].every_surface else offered[:1]
+        return [name for name in offered if name in (self.options.surfaces or usual)]
 
     def _check_device(self) -> None:
         offered = self.description["devices"]

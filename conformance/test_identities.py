@@ -153,5 +153,5 @@ test_inv_12_subsampling = tries(
 )
 test_inv_13_zero_stuffing = tries("INV-13", zero_stuffed, _spread, sampled=True)
 test_inv_14_groups = tries("INV-14", concatenated, lambda c: _explicit(c) and 1 < c.geometry.groups <= 8, sampled=True)
-test_inv_15_two_dimensions = tries("INV-15", as_two_dimensions, _explicit, extra={"function": "conv2d"})
+test_inv_15_two_dimensions = tries("INV-15", as_two_dimensions, _explicit, extra={"function": "conv2d"}, sampled=True)
 test_inv_16_adjoint = tries("INV-16", adjoint, _explicit, prepare=_without_bias, extra={"function": "vjp", "wrt": "xw"})
