@@ -33,7 +33,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--backend", help="name of an installed adapter, or path of an adapter file")
     group.addoption("--device", default="cpu", help="device the backend computes on (default: cpu)")
     group.addoption("--surface", action="append", help="only this surface; may be repeated (default: all)")
-    group.addoption("--profile", default="standard", choices=sorted(PROFILES), help="how far to go; quick takes the first surface only (default: standard)")
+    group.addoption(
+        "--profile",
+        default="standard",
+        choices=sorted(PROFILES),
+        help="how far to go; quick takes the first surface only (default: standard)",
+    )
     group.addoption("--cts-seed", type=int, default=0, help="seed of every case (default: 0)")
     group.addoption("--python", default=sys.executable, help="interpreter of the backend's process (default: this one)")
     group.addoption("--host", default="", help="run the backend there, over ssh (default: here)")

@@ -26,7 +26,13 @@ _SHOWN = 12  # findings printed after a backend; the certificate has all
 @click.argument("backends", nargs=-1, required=True, metavar="NAME|FILE.py ...")
 @click.option("--device", default="cpu", show_default=True, help="Device to compute on.")
 @click.option("--surface", "surfaces", multiple=True, help="Only this surface; may be repeated.  [default: all]")
-@click.option("--profile", type=click.Choice(list(PROFILES)), default="standard", show_default=True, help="How far.")
+@click.option(
+    "--profile",
+    type=click.Choice(list(PROFILES)),
+    default="standard",
+    show_default=True,
+    help="How far; quick: the first surface.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of every case.")
 @click.option(
     "--jobs", type=click.IntRange(1, 64), help="Backends that work at once.  [default: one a core, at most 4]"
