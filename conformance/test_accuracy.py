@@ -143,20 +143,21 @@ def _finite_only(got: bounds.Array, judged: bounds.Judged, name: str) -> Accurac
 
 
 def _with_largest(case: Case, name: str) -> Operands:
-    """Weights of 1 and -1, and in one place of an operand, in all of its channels, the largest finite numbers.
+    """Samples and weights of 1 and -1, and in one place of an operand, in all of its channels, the largest numbers.
 
     Their sums overflow or cancel, by the signs that fall together and by the order of summation.
     """
     given, rng = operands(case), np.random.default_rng(case.seed)
-    given = replace(given, w=np.sign(given.w.astype(np.float64)).astype(given.w.dtype))
+    signs = {name: np.sign(getattr(given, name).astype(np.float64)).astype(given.x.dtype) for name in "xw"}
+    given = replace(given, **signs)
     array = getattr(given, name).copy()
     place = (
         (slice(None),)
         if name == "b"
         else (int(rng.integers(array.shape[0])), slice(None), int(rng.integers(array.shape[2])))
     )
-    signs = rng.choice([-1, 1], array[place].shape)
-    array[place] = (signs * bounds.largest(case.dtype)).astype(array.dtype)
+    largest = rng.choice([-1, 1], array[place].shape) * bounds.largest(case.dtype)
+    array[place] = largest.astype(array.dtype)
     return replace(given, **{name: array})
 
 
@@ -185,6 +186,9 @@ def _overflows_in_the_oracles_range(case: Case) -> bool:
 test_acc_6_largest_samples = tries(
     "ACC-6", overflow_is_no_number("x"), _overflows_in_the_oracles_range, prepare=_recipe("lattice"), sampled=True
 )
+test_acc_6_largest_weights = tries(
+    "ACC-6", overflow_is_no_number("w"), _overflows_in_the_oracles_range, prepare=_recipe("lattice"), sampled=True
+)
 test_acc_6_largest_bias = tries(
     "ACC-6", overflow_is_no_number("b"), _overflows_in_the_oracles_range,
     prepare=lambda c: replace(c, bias=True, recipe="lattice"), sampled=True,
@@ -199,22 +203,56 @@ test_acc_6_largest_cotangents = tries(
 )
 
 
-def subnormals(surface: Surface, case: Case) -> str:
-    """Whether the smallest subnormal times 1 comes back, and whether a product that is subnormal does."""
+def _subnormal_in(case: Case, name: str) -> tuple[Operands, Any]:
+    """Operands of 1, a bias of 0 where it is not looked at, and everywhere in one of them the smallest subnormal."""
     given = operands(case)
     tiny = given.x.dtype.type(bounds.smallest_subnormal(case.dtype))
-    x, w = np.full_like(given.x, tiny), np.ones_like(given.w)
-    y = surface.conv1d(case, Operands(x, w, None, given.cotangent))
-    if not np.isin(y, [0, tiny]).all():
-        raise Violation("the smallest subnormal times 1 is neither itself nor 0", tiny, y.ravel()[0])
-    return f"{case.dtype}: {'kept' if (y == tiny).all() else 'flushed to zero' if (y == 0).all() else 'both'}"
+    one = Operands(np.ones_like(given.x), np.ones_like(given.w), None, np.ones_like(given.cotangent))
+    if name == "b":
+        return replace(one, x=np.zeros_like(given.x), b=np.full(case.geometry.c_out, tiny)), tiny
+    return replace(one, **{name: np.full_like(getattr(one, name), tiny)}), tiny
+
+
+def _kept(case: Case, place: str, results: list[bounds.Array], tiny: Any) -> str:
+    """What became of the subnormals. Raises Violation where it is neither they nor zeros."""
+    found = np.concatenate([result.ravel() for result in results])
+    if not np.isin(found, [0, tiny]).all():
+        raise Violation(f"the smallest subnormal in {place}, times 1, is neither itself nor 0", tiny, found[0])
+    what = "kept" if (found == tiny).all() else "flushed to zero" if (found == 0).all() else "both"
+    return f"{case.dtype}: in {place} {what}"
+
+
+def subnormals(name: str) -> Callable[[Surface, Case], str]:
+    """A body: whether the smallest subnormal in an operand, times 1 or added to 0, comes back in y."""
+
+    def body(surface: Surface, case: Case) -> str:
+        given, tiny = _subnormal_in(case, name)
+        return _kept(case, name, [surface.conv1d(case, given)], tiny)
+
+    return body
+
+
+def subnormal_cotangents(surface: Surface, case: Case) -> str:
+    """Whether the smallest subnormal in gy, times 1, comes back in gx."""
+    given, tiny = _subnormal_in(case, "cotangent")
+    return _kept(case, "gy", [surface.vjp(case, given, "xw")["x"]], tiny)
 
 
 def _any_single_product(case: Case) -> Case:
     return _single_product(case.dtype)(case)
 
 
-test_acc_7_subnormals = tries("ACC-7", subnormals, non_empty, prepare=_any_single_product, sampled=True)
+def _single_product_in_gx(case: Case) -> Case:
+    return _any_single_product(case).with_geometry(c_out=case.geometry.groups, stride=1)
+
+
+test_acc_7_subnormal_samples = tries("ACC-7", subnormals("x"), non_empty, prepare=_any_single_product, sampled=True)
+test_acc_7_subnormal_weights = tries("ACC-7", subnormals("w"), non_empty, prepare=_any_single_product, sampled=True)
+test_acc_7_subnormal_bias = tries("ACC-7", subnormals("b"), non_empty, prepare=_any_single_product, sampled=True)
+test_acc_7_subnormal_cotangents = tries(
+    "ACC-7", subnormal_cotangents, non_empty, prepare=_single_product_in_gx,
+    extra={"function": "vjp", "wrt": "xw"}, sampled=True,
+)  # fmt: skip
 test_acc_8_wide_exponents = tries("ACC-8", forward_within(_own), non_empty, prepare=_recipe("wide"))
 test_acc_8_wide_exponents_in_gradients = tries(
     "ACC-8", gradients_within(_own), non_empty, prepare=_recipe("wide"), extra=_VJP

@@ -10,6 +10,7 @@ import numpy as np
 
 from tests.mutants import tape
 from tests.mutants.base import Backend
+from tests.mutants.numerics import keep_bits, normal
 from tests.mutants.plan import Plan
 from tests.mutants.registry import Rng, chapter, draw
 from tests.mutants.tape import Traced
@@ -40,6 +41,15 @@ def rule_lies(
     @m.around(kind)
     def lied(inner: Rule, s: str, n: str, operands: Mapping[str, Traced], t: Traced, p: Plan) -> Traced:
         return inner(s, n, operands, t, change(p) if (s, n) == (slot, name) and when(p) else p)
+
+
+def rule_rounds(m: Backend, kind: str, slot: str, name: str, when: Callable[[Plan], bool], bits: int) -> None:
+    """Let one rule of differentiation round what it is given to so many bits, where the condition holds."""
+    rounded = keep_bits(bits)
+
+    @m.around(kind)
+    def rounding(inner: Rule, s: str, n: str, operands: Mapping[str, Traced], t: Traced, p: Plan) -> Traced:
+        return inner(s, n, operands, tape.linear(rounded, rounded, t) if (s, n) == (slot, name) and when(p) else t, p)
 
 
 @mutant
@@ -208,3 +218,27 @@ def second_forward_gw_by_g_truncated(m: Backend, rng: Rng) -> Witness:
     taps = draw(rng, 1, 8)
     rule(m, "push", "w", "g", lambda p: p.kernel > taps, 0.5)
     return Call(kernel=taps + 1, length=12, ask="w>g")
+
+
+@mutant
+def second_gw_by_g_in_tf32(m: Backend, rng: Rng) -> Witness:
+    """Of float32, the reverse derivative of gw by gy rounds to 11 bits where K > T (1 to 4) (kind: TF32 by default)."""
+    most = draw(rng, 1, 4)
+    rule_rounds(m, "pull", "w", "g", lambda p: p.dtype == "float32" and p.kernel > most, 11)
+    return Call(kernel=most + 1, length=9, dtype="float32", data=normal, ask="w/g")
+
+
+@mutant
+def second_forward_gx_by_w_in_bfloat16(m: Backend, rng: Rng) -> Witness:
+    """Of float32, forward over reverse, gx along w rounds to 8 bits where C/g > T (1 to 4) (kind: fast math)."""
+    most = draw(rng, 1, 4)
+    rule_rounds(m, "push", "x", "w", lambda p: p.dtype == "float32" and p.fan_in > most, 8)
+    return Call(c_in=most + 1, dtype="float32", data=normal, ask="x>w")
+
+
+@mutant
+def jvp_input_tangent_in_tf32(m: Backend, rng: Rng) -> Witness:
+    """Of float32, a jvp rounds the tangent of x to 11 bits where C/g > T (1 to 8) (kind: TF32 by default)."""
+    most = draw(rng, 1, 8)
+    rule_rounds(m, "push", "g", "x", lambda p: p.dtype == "float32" and p.fan_in > most, 11)
+    return Call(c_in=most + 1, dtype="float32", data=normal, ask="jvp:x")
