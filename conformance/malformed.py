@@ -44,6 +44,12 @@ class Malformed:
         broken = {**self.attributes, **self.shapes, **self.dtypes}
         return {**self.base.describe(), "rule": self.rule, "broken": {k: repr(v) for k, v in broken.items()}}
 
+    def without_bias(self) -> Malformed | None:
+        """The same rule broken in a call without a bias; None where it is the bias's, or there is none already."""
+        if not self.base.bias or "b" in {*self.shapes, *self.dtypes}:
+            return None
+        return replace(self, base=replace(self.base, bias=False))
+
     def call(self) -> Call:
         """The call as it is sent."""
         given = operands(self.base)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.malformed import Malformed
 from conv1d_cts.conformance.pool import evenly
 from conv1d_cts.conformance.relatives import nearest
 
@@ -29,6 +30,8 @@ class Selection:
         possible = [e for e in selected if not self.is_limited(e)]
         forbidden = [e for e in (*selected, *self.select(limited)) if self.is_limited(e)]
         possible += self._relatives([e for e in selected if isinstance(e, Case) and self.is_limited(e)], possible)
+        bare = (e.without_bias() for e in selected if isinstance(e, Malformed) and self.is_limited(e))
+        possible += [e for e in bare if e and not self.is_limited(e)]
         chosen = possible if self.sample is None else evenly(possible, self.sample)
         return [*first, *chosen, *evenly(forbidden, few)]
 

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from conv1d_cts.conformance import malformed
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.pool import FLOATS, PROFILES, pool
 from conv1d_cts.conformance.recipes import lattice_fits
 from conv1d_cts.conformance.relatives import nearest, relatives
+from conv1d_cts.conformance.selection import Selection
 from conv1d_cts.spec.geometry import Geometry
 
 POOL = pool(PROFILES["quick"], 0, FLOATS)
@@ -57,3 +59,10 @@ def test_a_pool_keeps_its_size_and_variety_on_a_surface_that_pads_alike() -> Non
 def test_relatives_hold_a_lattice() -> None:
     for case in POOL[::7]:
         assert all(lattice_fits(r.geometry, r.dtype, r.padding_mode) for r in list(relatives(case))[1:])
+
+
+def test_a_malformed_call_is_tried_without_the_bias_that_a_surface_lacks() -> None:
+    selection = Selection(lambda cases: malformed.mixed_dtypes(), lambda example: bool(example.facts()["bias"]))
+    able = [call for call in selection.examples((), (), (), 0) if not call.base.bias]
+    assert {call.rule for call in able} == {call.rule for call in malformed.mixed_dtypes() if "b" not in call.dtypes}
+    assert all(call.call().arrays["b"] is None for call in able)
