@@ -114,7 +114,7 @@ class Backend:
     limits: Limits = field(default_factory=Limits)
     in_process: bool = False
     fingerprints: dict[tuple[str, str, str], Fingerprint] = field(default_factory=dict)  # by surface, dtype, function
-    last: tuple[str, Call, Answer | None] | None = None  # surface, call and answer; none while calls come in sequence
+    last: tuple[str, list[Call], list[Answer | Refused]] | None = None  # surface, calls of the last request, answers
     _process: BackendProcess | InProcess | None = field(default=None, repr=False)
     _spare: BackendProcess | InProcess | None = field(default=None, repr=False)
 
@@ -165,18 +165,20 @@ class Backend:
 
     def answer(self, surface: str, call: Call) -> Answer:
         """The answer to one call. Raises Refused, Died."""
-        self.last = surface, call, None
+        self.last = surface, [call], []
         answer = _answer(self._ask(call.request(surface)))
-        self.last = surface, call, answer
+        self.last = surface, [call], [answer]
         return answer
 
     def sequence(self, surface: str, calls: list[Call]) -> list[Answer | Refused]:
         """The answers to calls made one after another, each with its results read again after the last. Raises Died."""
-        self.last = None
+        self.last = surface, calls, []
         reply = self._ask({"program": "sequence", "requests": [call.request(surface) for call in calls]})
         if "refused" in reply:
             raise Refused(reply["refused"])
-        return [_settle(one) for one in reply["sequence"]]
+        answers = [_settle(one) for one in reply["sequence"]]
+        self.last = surface, calls, answers
+        return answers
 
     def close(self) -> None:
         """End every process of this backend."""
@@ -221,10 +223,10 @@ class Surface:
 
 @dataclass(frozen=True)
 class Flaw:
-    """What a script can show of a fault in one answer; `kind` is value, shape, dtype, refused or accepted.
+    """What a script can show of a fault in one answer; `kind` is value, shape, dtype, bits, refused or accepted.
 
     `got` is the result at fault and `want` what is right by the definition: the number of element `at`, from which an
-    honest one differs by `bound` at most, a shape, or a dtype's name.
+    honest one differs by `bound` at most, a shape, or a dtype's name; for bits, the result that `got` should equal.
     """
 
     kind: str

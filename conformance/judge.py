@@ -65,8 +65,10 @@ def same_bits(got: Array, want: Array, what: str) -> None:
     if got.tobytes() != want.tobytes():
         bits = np.dtype(f"u{got.dtype.itemsize}") if got.dtype.itemsize <= 8 else np.dtype("u8")
         differs = np.ascontiguousarray(got).view(bits) != np.ascontiguousarray(want).view(bits)
-        count = int(differs.sum())
-        raise Violation(f"{what}: the bits of {count} of {got.size} elements differ", _short(want), _short(got))
+        count, first = int(differs.sum()), int(differs.argmax()) * got.size // differs.size
+        at = np.unravel_index(first, got.shape)
+        flaw = Flaw("bits", got, want, tuple(int(index) for index in at))
+        raise Violation(f"{what}: the bits of {count} of {got.size} elements differ", _short(want), _short(got), flaw)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """A script of plain framework code for a failing call: what it computes, what is right, and 1 while they differ.
 
-It holds the operands and the right value as literals, and judges as the suite judged: exactly, or by the bound.
+It holds the operands and the right value as literals, and judges as the suite judged: exactly, or by the bound. A fault
+that shows between several calls has a script that makes them all, in their order.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from conv1d_cts.conformance.isolation.wire import dtype_of
 Array = np.ndarray[Any, Any]
 _LITERAL = 600  # characters; a longer operand is written as its bytes
 _MOST = 2000  # characters; a still longer one is not written
+_LINES = 15  # of a script
 _SECONDS = 60  # for a framework to load, and one call
 _MODULES = ("base64", "ml_dtypes", "numpy as np")
 
@@ -32,7 +35,7 @@ class Unwritten(Exception):  # noqa: N818 - what became of the script
 
 
 def written(backend: Backend, problem: Violation | Died) -> dict[str, Any]:
-    """For the certificate: the script of the call that the backend was asked last, or why there is none."""
+    """For the certificate: the script of the calls that the backend was asked last, or why there is none."""
     try:
         return {"reproducer": write(backend, problem)}
     except Unwritten as reason:
@@ -60,14 +63,18 @@ def shows(script: str, python: str) -> bool:
 
 
 def write(backend: Backend, problem: Violation | Died) -> str:
-    """The script of the call that the backend was asked last. Raises Unwritten."""
+    """The script of the calls that the backend was asked last. Raises Unwritten."""
     flaw = Flaw("died") if isinstance(problem, Died) else problem.flaw
     macros = scripts.load(backend.source)
     if macros is None:
         raise Unwritten(f"no template says how a call of {backend.source.name} is written")
     if backend.last is None or flaw is None:
         raise Unwritten("one call and its result do not show the fault")
-    return "\n".join(_Writer(macros, backend.device, *backend.last).lines(flaw)) + "\n"
+    surface, calls, answers = backend.last
+    given = [answer if isinstance(answer, Answer) else None for answer in answers] or [None] * len(calls)
+    writers = [_Writer(macros, backend.device, surface, *one) for one in zip(calls, given, strict=True)]
+    lines = writers[0].lines(flaw) if len(writers) == 1 else _Sequence(writers).lines(flaw)
+    return "\n".join(lines) + "\n"
 
 
 @dataclass(frozen=True)
@@ -83,22 +90,23 @@ class _Writer:
     def lines(self, flaw: Flaw) -> list[str]:
         """The script for a flaw of any kind."""
         if flaw.kind == "died":
-            inner = _importing(self.macros.imports, [*self._operands(), f'print("answered", {self._results()})'])
-            return [
-                "import subprocess, sys", f'call = """{inner[0]}', *inner[1:-1], f'{inner[-1]}"""',
-                f"done = subprocess.run([sys.executable, '-c', call], stdout=subprocess.PIPE, timeout={_SECONDS})",
-                'raise SystemExit(b"answered" not in done.stdout and done.returncode != 1)',
-            ]  # fmt: skip
+            return _survived(
+                _importing(self.macros.imports, [*self._operands(), f'print("answered", {self.results()})'])
+            )
         judged = self._attempt(flaw.kind) if flaw.kind in ("refused", "accepted") else self._judged(flaw)
         return _importing(self.macros.imports, [*self._operands(), *judged])
 
-    def _operands(self) -> list[str]:
-        """The template's definitions, and a literal for each array; the tangents share a line."""
-        literals = {
+    def literals(self) -> dict[str, str]:
+        """The expression of each array."""
+        return {
             name: self._macro("array", _literal(array), array.dtype.name, self.device)
             for name, array in self.call.arrays.items()
             if array is not None
         }
+
+    def _operands(self) -> list[str]:
+        """The template's definitions, and a literal for each array; the tangents share a line."""
+        literals = self.literals()
         tangents = {name: text for name, text in literals.items() if name.endswith("_tangent")}
         lines = [f"{name} = {text}" for name, text in literals.items() if name not in tangents]
         lines += [f"{', '.join(tangents)} = {', '.join(tangents.values())}"] if tangents else []
@@ -108,35 +116,47 @@ class _Writer:
         """A call that must not raise, or that must."""
         if kind == "refused":
             refused = "raise SystemExit(f'refused: {refusal}'[:300])"
-            return [f"try: print({self._results()})", f"except Exception as refusal: {refused}"]
+            return [f"try: print({self.results()})", f"except Exception as refusal: {refused}"]
         refused = "raise SystemExit(print('refused:', refusal))  # which is 0"
         accepted = "raise SystemExit('accepted, where an error is due')"
-        return [f"try: print({self._results()})", f"except Exception as refusal: {refused}", accepted]
+        return [f"try: print({self.results()})", f"except Exception as refusal: {refused}", accepted]
 
     def _judged(self, flaw: Flaw) -> list[str]:
         """The result at fault, and what must be true of it."""
-        results = () if self.answer is None else self.answer.results
-        position = next((i for i, result in enumerate(results) if result is flaw.got), None)
-        if position is None:
+        position = self.position(flaw.got)
+        if position is None or flaw.kind == "bits":
             raise Unwritten("what was judged is no result of one call")
-        several = self.call.program in ("vjp", "vjp_of_vjp")
-        name = f"g{(*self.call.wrt, 'c')[position]}" if several else "y"
-        result = self._results() + (f"[{position}]" if several else "")
-        found, want, holds = self._statement(result, flaw)
+        name, result = self.result(position, self.results())
+        found, want, holds = self.statement(result, flaw)
         return [
             f"found = {found}",
             f'print("{name}{list(flaw.at) or ""}:", found, "where {want} is right")',
             f"raise SystemExit(not {holds})",
         ]
 
-    def _statement(self, result: str, flaw: Flaw) -> tuple[str, str, str]:
+    def position(self, array: Any, later: bool = False) -> int | None:
+        """Which result of the call, when it came or read again later, the array is."""
+        results = () if self.answer is None else self.answer.later if later else self.answer.results
+        return next((i for i, result in enumerate(results) if result is array), None)
+
+    def result(self, position: int, results: str) -> tuple[str, str]:
+        """The name of a result and its expression, where `results` is that of all of them."""
+        if self.call.program in ("vjp", "vjp_of_vjp"):
+            return f"g{(*self.call.wrt, 'c')[position]}", f"{results}[{position}]"
+        return "y", results
+
+    def element(self, result: str, at: tuple[int, ...]) -> str:
+        """The expression of an element as a number of Python."""
+        return self._macro("scalar", f"{result}[{', '.join(map(str, at)) or '()'}]")
+
+    def statement(self, result: str, flaw: Flaw) -> tuple[str, str, str]:
         """What is looked at, what is right, and the expression that is true where it is."""
         want = repr(flaw.want)
         if flaw.kind == "shape":
             return f"tuple({result}.shape)", want, f"found == {want}"
         if flaw.kind == "dtype":
             return f'str({result}.dtype).strip("\'>")', flaw.want, f"found.endswith({want})"
-        found = self._macro("scalar", f"{result}[{', '.join(map(str, flaw.at)) or '()'}]")
+        found = self.element(result, flaw.at)
         if flaw.want != flaw.want:
             return found, want, "found != found"
         if not flaw.bound:
@@ -146,7 +166,7 @@ class _Writer:
             error = f"max(abs((found - {want}).real), abs((found - {want}).imag))"
         return found, f"{want} within {flaw.bound!r}", f"{error} <= {flaw.bound!r}"
 
-    def _results(self) -> str:
+    def results(self) -> str:
         """The expression of what the program gives."""
         program, wrt = self.call.program, ", ".join(self.call.wrt)
         bias = "None" if self.call.arrays.get("b") is None else "b"
@@ -172,6 +192,81 @@ class _Writer:
         if macro is None or unknown:
             raise Unwritten(f"the template has no {name} of {', '.join(sorted(unknown)) or 'a function'}")
         return str(macro(*arguments, **keywords)).strip()
+
+
+@dataclass(frozen=True)
+class _Sequence:
+    """Calls one after another, each on its own operands, as lines of one script."""
+
+    writers: list[_Writer]
+
+    def lines(self, flaw: Flaw) -> list[str]:
+        """The script for a flaw in one result, or between two of them."""
+        macros = self.writers[0].macros
+        functions: dict[str, str] = {}
+        calls = [self._call(number, functions) for number in range(len(self.writers))]
+        defined = [*macros.definitions.strip().splitlines(), *functions]
+        if flaw.kind == "died":
+            made = [*defined, *chain(*calls), 'print("answered")']
+            return _within(_survived(_importing(macros.imports, made)))
+        looked, last = self._looked_at(flaw)
+        for number, line in looked:
+            calls[number].append(line)
+        return _within(_importing(macros.imports, [*defined, *chain(*calls[: last + 1]), *self._verdict(flaw)]))
+
+    def _call(self, number: int, functions: dict[str, str]) -> list[str]:
+        """A line that makes the call; one that was refused may be. Its function is shared with calls of its kind."""
+        writer = self.writers[number]
+        names, literals = ", ".join(writer.call.arrays), writer.literals()
+        body = f"({names}): return {writer.results()}"
+        name = next((name for line, name in functions.items() if line.endswith(body)), f"f{len(functions)}")
+        functions.setdefault(f"def {name}{body}", name)
+        call = f"{name}({', '.join(literals.get(name, 'None') for name in writer.call.arrays)})"
+        if writer.answer is None and any(other.answer for other in self.writers):
+            return [f"try: {call}", "except Exception: pass"]
+        return [f"r{number} = {call}"]
+
+    def _looked_at(self, flaw: Flaw) -> tuple[list[tuple[int, str]], int]:
+        """After which calls what is kept, as numbered lines, and the last call that the fault needs."""
+        place, read_again = self._place(flaw.got)
+        number, result = place
+        writer = self.writers[number]
+        last = len(self.writers) - 1 if read_again else number
+        if flaw.kind != "bits":
+            return [(last, f"found = {writer.statement(result, flaw)[0]}")], last
+        (first, before), _ = self._place(flaw.want)
+        kept = f"before = {self.writers[first].element(before, flaw.at)}"
+        return [(first, kept), (last, f"found = {writer.element(result, flaw.at)}")], last
+
+    def _place(self, array: Any) -> tuple[tuple[int, str], bool]:
+        """The number of the call and the expression of its result, and whether it was read again after the last."""
+        for later in (False, True) if array is not None else ():
+            for number, writer in enumerate(self.writers):
+                position = writer.position(array, later)
+                if position is not None:
+                    return (number, writer.result(position, f"r{number}")[1]), later
+        raise Unwritten("what was judged is no result of these calls")
+
+    def _verdict(self, flaw: Flaw) -> list[str]:
+        if flaw.kind == "bits":
+            return ['print("it was", before, "and is", found)', "raise SystemExit(repr(found) != repr(before))"]
+        _, want, holds = self.writers[0].statement("", flaw)
+        return [f'print("found", found, "where {want} is right")', f"raise SystemExit(not {holds})"]
+
+
+def _survived(inner: list[str]) -> list[str]:
+    """The lines in a process of their own, for they may end it."""
+    return [
+        "import subprocess, sys", f'call = """{inner[0]}', *inner[1:-1], f'{inner[-1]}"""',
+        f"done = subprocess.run([sys.executable, '-c', call], stdout=subprocess.PIPE, timeout={_SECONDS})",
+        'raise SystemExit(b"answered" not in done.stdout and done.returncode != 1)',
+    ]  # fmt: skip
+
+
+def _within(lines: list[str]) -> list[str]:
+    if len(lines) > _LINES:
+        raise Unwritten(f"its calls take {len(lines)} lines, and a script has {_LINES} at most")
+    return lines
 
 
 def _importing(imports: str, lines: list[str]) -> list[str]:

@@ -184,6 +184,8 @@ class Trial:
             if confirmed and isinstance(example, Case):
                 smallest = shrink(example, self._fails_likewise(check, kind))
                 example = check.made_of(smallest) or example
+                if backend.last and len(backend.last[1]) > 1:
+                    backend.replace_process()  # what smaller cases left behind is no part of this one's sequence
                 again = self._outcome(check, example) or again
             if confirmed and again is not None:
                 script = reproducer.written(backend, again[1])

@@ -58,3 +58,17 @@ def test_of_several_results_the_worst_counts() -> None:
     one, other = judge.within(WANT, (WANT, bounds), "gx"), judge.within(WANT + 0.5, (WANT, bounds), "gw")
     found = judge.worst([one, other])
     assert (found.of_bound, found.at, found.judged, found.power) == (0.5, "gw[0]", 8, 1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "complex128"])
+def test_differing_bits_name_their_element_and_both_results(dtype: str) -> None:
+    want = np.zeros((2, 3), dtype)
+    got = want.copy()
+    got[1, 2] = 1
+    with pytest.raises(Violation, match="the bits of 1 of 6 elements differ") as violation:
+        judge.same_bits(got, want, "y")
+    flaw = violation.value.flaw
+    assert flaw is not None
+    assert (flaw.kind, flaw.at) == ("bits", (1, 2))
+    assert flaw.got is got
+    assert flaw.want is want

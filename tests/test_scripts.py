@@ -15,7 +15,7 @@ import pytest
 
 from conv1d_cts.adapters import registry, scripts
 from conv1d_cts.conformance import oracle
-from conv1d_cts.conformance.backend import Answer, Backend, Call, Flaw, Violation, call_of
+from conv1d_cts.conformance.backend import Answer, Backend, Call, Flaw, Refused, Violation, call_of
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.catalog import checks
 from conv1d_cts.conformance.isolation.process import Died
@@ -84,7 +84,7 @@ def call(case: Case, program: str) -> Call:
 
 def written(name: str, surface: str, asked: Call, got: tuple[Array, ...], problem: Violation | Died) -> str:
     backend = Backend(registry.find(name))
-    backend.last = surface, asked, Answer(got, (), (), (), "cpu")
+    backend.last = surface, [asked], [Answer(got, (), (), (), "cpu")]
     return write(backend, problem)
 
 
@@ -163,6 +163,72 @@ def test_without_a_template_the_certificate_says_why_there_is_no_script(tmp_path
     shown = evidence(tmp_path, "")
     assert shown["no reproducer"] == "no template says how a call of scratch is written"
     assert "reproducer" not in shown
+
+
+OVERWRITTEN = """if calls > 1 and shown.shape == correct.conv1d(x, w, b, **parameters).shape:
+        shown[...] = correct.conv1d(x, w, b, **parameters)
+        return shown
+    globals()["shown"] = correct.conv1d(x, w, b, **parameters)
+    return shown"""
+STUCK = """before = globals().get("last", w)
+    globals()["last"] = w
+    w = before if before.shape == w.shape else w"""
+
+
+@pytest.mark.parametrize(("clause", "fault"), [("INV-8", OVERWRITTEN), ("INV-7", STUCK)])
+def test_a_fault_between_calls_has_a_script_that_makes_them(tmp_path: Path, clause: str, fault: str) -> None:
+    path = adapter_file(tmp_path, fault)
+    parameters = ", ".join(f"{name}={{{{ {name}|py }}}}" for name in ("stride", "padding", "dilation", "groups"))
+    text = TEMPLATE.replace("CALL", f"scratch.conv1d(x, w, b, {parameters})")
+    text += "{% macro scalar(element) %}{{ element }}.item(){% endmacro %}\n"
+    imports = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import scratch, numpy as np"
+    path.with_suffix(".py.j2").write_text(text.replace('"import numpy as np"', repr(imports)), encoding="utf-8")
+    session = Session(Options(str(path), profile="quick", python=sys.executable, shrink_seconds=2.0))
+    try:
+        check = next(check for _, check in checks() if check.clause == clause)
+        shown = session.run(check, "functional").failure
+    finally:
+        session.close()
+    assert shown["reproduces"] is True, shown
+    assert len(shown["reproducer"].splitlines()) <= 15
+
+
+def sequence_of(name: str, calls: list[Call], answers: list[Answer | Refused], problem: Violation) -> str:
+    backend = Backend(registry.find(name))
+    backend.last = "functional", calls, answers
+    return write(backend, problem)
+
+
+def exit_codes(scripts_run: list[str]) -> list[Any]:
+    run = subprocess.run(
+        [sys.executable, "-c", _RUN_ALL], input=json.dumps(scripts_run), capture_output=True, text=True, check=True
+    )
+    found: list[Any] = json.loads(run.stdout.rpartition("codes ")[2])
+    return found
+
+
+@pytest.mark.parametrize("program", ["conv1d", "vjp"])
+@pytest.mark.parametrize("name", ["torch", "jax", "tensorflow"])
+def test_a_script_of_several_calls_looks_at_the_result_that_was_judged(name: str, program: str) -> None:
+    pytest.importorskip(name, reason=f"{name} is not installed")
+    case = replace(UNPADDED, bias=False)
+    several = [replace(case, seed=seed) for seed in (1, 2, 1)]
+    got = [tuple(results(one, program).values()) for one in several]
+    answers = [Answer(y, (), (), (), "cpu", later=tuple(a.copy() for a in y)) for y in got]
+    malformed = replace(call(case, program), attributes={**case.attributes, "stride": -1})
+    calls = [call(one, program) for one in several]
+    first, second, third, at = got[0][0], got[1][0], got[2][0], (0,) * 3
+    right = second[at].item()
+    flaws = [
+        (Flaw("bits", answers[0].later[0], first, at), 0), (Flaw("bits", third, first, at), 0),
+        (Flaw("bits", second, first, at), 1), (Flaw("value", second, right, at), 0),
+        (Flaw("value", second, right + 1, at), 1),
+    ]  # fmt: skip
+    told = [sequence_of(name, calls, list(answers), Violation("", flaw=flaw)) for flaw, _ in flaws]
+    refused = [answers[0], Refused({"type": "ValueError", "message": "no", "where": ""}), answers[2]]
+    told.append(sequence_of(name, [calls[0], malformed, calls[2]], list(refused), Violation("", flaw=flaws[1][0])))
+    assert exit_codes(told) == [*(code for _, code in flaws), 0], told
+    assert max(len(script.splitlines()) for script in told) <= 15
 
 
 def test_operands_too_large_to_print_are_not_written() -> None:
