@@ -194,13 +194,9 @@ test_acc_6_largest_bias = tries(
     prepare=lambda c: replace(c, bias=True, recipe="lattice"), sampled=True,
 )  # fmt: skip
 test_acc_6_largest_cotangents = tries(
-    "ACC-6",
-    overflow_in_gradients,
-    _overflows_in_the_oracles_range,
-    prepare=_recipe("lattice"),
-    extra=_VJP,
+    "ACC-6", overflow_in_gradients, _overflows_in_the_oracles_range, prepare=_recipe("lattice"), extra=_VJP,
     sampled=True,
-)
+)  # fmt: skip
 
 
 def _subnormal_in(case: Case, name: str) -> tuple[Operands, Any]:
@@ -248,7 +244,9 @@ def _single_product_in_gx(case: Case) -> Case:
 
 test_acc_7_subnormal_samples = tries("ACC-7", subnormals("x"), non_empty, prepare=_any_single_product, sampled=True)
 test_acc_7_subnormal_weights = tries("ACC-7", subnormals("w"), non_empty, prepare=_any_single_product, sampled=True)
-test_acc_7_subnormal_bias = tries("ACC-7", subnormals("b"), non_empty, prepare=_any_single_product, sampled=True)
+test_acc_7_subnormal_bias = tries(
+    "ACC-7", subnormals("b"), non_empty, prepare=lambda c: replace(_any_single_product(c), bias=True), sampled=True
+)
 test_acc_7_subnormal_cotangents = tries(
     "ACC-7", subnormal_cotangents, non_empty, prepare=_single_product_in_gx,
     extra={"function": "vjp", "wrt": "xw"}, sampled=True,
