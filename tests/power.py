@@ -39,6 +39,11 @@ class Outcome:
     examples: int
     seconds: float
 
+    def __str__(self) -> str:
+        """One line."""
+        said = f"{self.mutant:45} {self.verdict:5} {self.check or 'SURVIVED':50}"
+        return f"{said} {self.examples:6} examples {self.seconds:6.1f} s"
+
 
 def attack(mutant: str, seed: int, profile: str) -> Outcome:
     """Try every check on one mutant, in the order of the spec, until one fails."""
@@ -74,9 +79,7 @@ def report(outcomes: Iterable[Outcome]) -> list[Outcome]:
     for chapter, found in chapters.items():
         print(f"\n{chapter}: {sum(bool(o.check) for o in found)} of {len(found)} killed")
         for o in found:
-            print(
-                f"  {o.mutant:45} {o.verdict:5} {o.check or 'SURVIVED':50} {o.examples:6} examples {o.seconds:6.1f} s"
-            )
+            print(f"  {o}")
     everyone = [o for found in chapters.values() for o in found]
     survivors = [o for o in everyone if not o.check]
     killed = [o.seconds for o in everyone if o.check]
@@ -97,7 +100,10 @@ def main(seed: int, profile: str, jobs: int, only: str) -> None:
     started = time.monotonic()
     with ProcessPoolExecutor(jobs) as workers:
         control = workers.submit(attack, CORRECT, seed, profile)
-        outcomes = list(workers.map(attack, names, [seed] * len(names), [profile] * len(names)))
+        outcomes = []
+        for outcome in workers.map(attack, names, [seed] * len(names), [profile] * len(names)):
+            print(outcome, file=sys.stderr, flush=True)
+            outcomes.append(outcome)
     if control.result().check:
         sys.exit(f"the correct backend fails, so no kill proves anything: {control.result()}")
     survivors = report(outcomes)
