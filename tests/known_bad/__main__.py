@@ -100,7 +100,8 @@ def page(findings: list[Finding], skipped: dict[str, str], profile: str, seed: i
     """The table in Markdown, and below it the reproducers."""
     lines = [
         "# Known-bad releases", "",
-        f"Written by `tox -e known-bad`: profile {profile}, seed {seed}, no deviations. *Exit codes* are those of the",
+        f"Written by `python -m tests.known_bad`, which `tox -e known-bad` runs: "
+        f"profile {profile}, seed {seed}, no deviations. *Exit codes* are those of the",
         "reproducer, a script in plain framework code, on the release and on the fixed one.", "",
         "| release | fixed in | published bug | found by | smallest case | exit codes |",
         "| --- | --- | --- | --- | --- | --- |",
