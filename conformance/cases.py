@@ -18,7 +18,7 @@ class Case:
     dtype: str = "float32"
     bias: bool = True
     padding_mode: str = "zeros"
-    padding_value: int = 0
+    padding_value: float = 0
     recipe: str = "lattice"
     layout: str = "contiguous"
     seed: int = 0

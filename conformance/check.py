@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Protocol
 
 from conv1d_cts.adapters.conditions import Fact
@@ -57,16 +58,18 @@ def tries(
     body: Body,
     telling: Callable[[Case], bool] = lambda case: True,
     *,
+    own: Iterable[Case] = (),
     prepare: Callable[[Case], Case] = lambda case: case,
     **options: Any,
 ) -> Any:
-    """A pytest test of one clause on the cases of the pool for which `telling` holds, after `prepare`.
+    """A pytest test of one clause on its `own` cases and those of the pool, where `telling` holds after `prepare`.
 
     `prepare` must leave a case alone that it has prepared before: the shrinker passes its candidates through again.
     """
+    always = tuple(own)
 
     def select(cases: tuple[Case, ...]) -> Iterator[Case]:
-        return (case for case in map(prepare, cases) if telling(case))
+        return (case for case in map(prepare, chain(always, cases)) if telling(case))
 
     return as_test(Check(clause, body, select, **options))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import product
 from math import inf, nan
 from typing import Any
 
@@ -21,6 +22,11 @@ from conv1d_cts.spec.padding import widest
 BASES = (
     Case(Geometry(2, 4, 6, 9, 3)),
     Case(Geometry(3, 4, 6, 11, 2, stride=2, dilation=3, groups=2, padding=(1, 1)), seed=1),
+)
+# Valid calls in which an axis that is missing, or one too many, has the extent 1: putting it right would go unnoticed.
+MENDABLE = (
+    Case(Geometry(1, 1, 1, 9, 3), seed=2),
+    Case(Geometry(1, 4, 4, 9, 3, groups=4), seed=3),
 )
 
 
@@ -78,8 +84,8 @@ def _with(name: str, values: Mapping[str, Any]) -> Iterator[Malformed]:
             yield from _both_ways(Malformed(f"{name} {rule}", base, {name: value}))
 
 
-def _shaped(name: str, values: Mapping[str, Any]) -> Iterator[Malformed]:
-    for base in BASES:
+def _shaped(name: str, values: Mapping[str, Any], bases: Iterable[Case] = BASES) -> Iterator[Malformed]:
+    for base in bases:
         for rule, shape_of in values.items():
             yield from _both_ways(Malformed(f"{name} {rule}", base, shapes={name: shape_of(base.geometry)}))
 
@@ -94,6 +100,7 @@ def rank() -> Iterator[Malformed]:
             "rank 2": lambda g: (g.c_in, g.length),
             "rank 4": lambda g: (*g.x_shape, 1),
         },
+        BASES + MENDABLE,
     )
     yield from _shaped(
         "w",
@@ -101,8 +108,10 @@ def rank() -> Iterator[Malformed]:
             "rank 0": lambda g: (),
             "rank 1": lambda g: (g.kernel,),
             "rank 2": lambda g: g.w_shape[1:],
+            "rank 2, (O, K)": lambda g: (g.c_out, g.kernel),
             "rank 4": lambda g: (*g.w_shape, 1),
         },
+        BASES + MENDABLE,
     )
 
 
@@ -195,6 +204,7 @@ def bias() -> Iterator[Malformed]:
             "rank 3, the shape of y": lambda g: g.y_shape,
         },
     )
+    yield from _shaped("b", {"rank 0": lambda g: (), "rank 2, (1, O)": lambda g: (1, g.c_out)}, MENDABLE)
 
 
 def mixed_dtypes() -> Iterator[Malformed]:
@@ -218,19 +228,21 @@ def empty_kernel() -> Iterator[Malformed]:
 
 def cotangent() -> Iterator[Malformed]:
     """Cotangents of another shape than y (ERR-12)."""
-    shapes: dict[str, Callable[[Geometry], tuple[int, ...]]] = {
+    other: dict[str, Callable[[Geometry], tuple[int, ...]]] = {
         "one sample more": lambda g: (g.n, g.c_out, g.l_out + 1),
         "one sample less": lambda g: (g.n, g.c_out, g.l_out - 1),
         "one channel more": lambda g: (g.n, g.c_out + 1, g.l_out),
         "one item less": lambda g: (g.n - 1, g.c_out, g.l_out),
         "one sample": lambda g: (g.n, g.c_out, 1),
         "one item": lambda g: (1, g.c_out, g.l_out),
-        "rank 2": lambda g: (g.c_out, g.l_out),
-        "rank 0": lambda g: (),
         "axes swapped": lambda g: (g.n, g.l_out, g.c_out),
     }
-    for base in BASES:
-        for rule, shape_of in shapes.items():
+    lacking: dict[str, Callable[[Geometry], tuple[int, ...]]] = {
+        "rank 2": lambda g: (g.c_out, g.l_out),
+        "rank 0": lambda g: (),
+    }
+    for bases, shapes_of in ((BASES, other), (BASES + MENDABLE, lacking)):
+        for base, (rule, shape_of) in product(bases, shapes_of.items()):
             wrong = {"cotangent": shape_of(base.geometry)}
             yield Malformed(f"cotangent {rule}", base, shapes=wrong, program="vjp")
 

@@ -55,7 +55,7 @@ PROFILES = {
 }
 
 # Classes of each parameter of a case. A range stands for its integers, both ends included.
-_CLASSES: dict[str, tuple[Any, ...]] = {
+CLASSES: dict[str, tuple[Any, ...]] = {
     "padding": (
         "none",
         "alike",
@@ -174,13 +174,13 @@ def _case(rng: random.Random, geometry: Geometry, dtype: str, bias: bool, mode: 
     limit = widest(mode, geometry.length)
     if limit is not None and max(geometry.pads) > limit:
         mode = "zeros"
-    value = rng.choice((-3, -2, 2, 3)) if mode == "constant" else 0
+    value = rng.choice((-3, -2.5, -1.5, 1.5, 2, 2.5)) if mode == "constant" else 0
     return Case(geometry, fits, bias, mode, value, seed=rng.randrange(2**31))
 
 
 def pairs(rng: random.Random, dtypes: tuple[str, ...], modes: tuple[str, ...]) -> Iterator[Case]:
     """Cases in which every two classes of two parameters meet, as far as they can."""
-    classes = {name: list(values) for name, values in {**_CLASSES, "dtype": dtypes, "padding_mode": modes}.items()}
+    classes = {name: list(values) for name, values in {**CLASSES, "dtype": dtypes, "padding_mode": modes}.items()}
     for values in classes.values():
         rng.shuffle(values)
     for row in AllPairs(list(classes.values())):

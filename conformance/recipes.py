@@ -26,7 +26,7 @@ SIGNIFICAND_BITS = {
     "float16": 11, "bfloat16": 8, "float32": 24, "float64": 53, "complex64": 24, "complex128": 53,
     "int8": 7, "uint8": 8, "int16": 15, "int32": 31, "int64": 63,
 }  # fmt: skip
-LARGEST_FILL = 3  # the padding value of a lattice case, its sign apart
+LARGEST_FILL = 3  # the padding value of a lattice case, its sign apart; a multiple of 1/2
 _LARGEST_LATTICE_VALUE = 100  # 7 bits: an operand that bfloat16 holds exactly
 
 
@@ -57,13 +57,16 @@ def most_products(g: Geometry, mode: str = "zeros") -> int:
 
 
 def lattice_fits(geometry: Geometry, dtype: str, mode: str = "zeros") -> bool:
-    """Whether non-zero integers exist for which every partial sum is exact in the dtype."""
+    """Whether non-zero integers exist for which every partial sum is exact in the dtype, a fill of halves included."""
     return _lattice_budget(geometry, dtype, mode) >= 1
 
 
 def _lattice_budget(geometry: Geometry, dtype: str, mode: str) -> float:
-    """The largest a^2 for which 2 n a^2 <= 2^p, p the bits of the significand (ACC, lattice theorem)."""
-    fill = LARGEST_FILL if mode == "constant" else 1
+    """The largest a^2 for which 2 n a^2 <= 2^p, p the bits of the significand (ACC, lattice theorem).
+
+    Products with a fill are at most LARGEST_FILL a^2, and with halves in the fill the sums are counted in halves.
+    """
+    fill = 2 * LARGEST_FILL if mode == "constant" else 1
     products = 2 * most_products(geometry, mode) * fill * (2 if dtype.startswith("complex") else 1)
     return float(2 ** SIGNIFICAND_BITS[dtype]) / products
 

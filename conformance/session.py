@@ -7,8 +7,6 @@ import platform
 import re
 import time
 import traceback
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,14 +15,14 @@ from typing import Any
 import conv1d_cts
 from conv1d_cts.adapters import known_deviations, registry
 from conv1d_cts.adapters.known_deviations import Deviation
-from conv1d_cts.conformance import catalog
+from conv1d_cts.conformance import catalog, coverage
 from conv1d_cts.conformance.arithmetic.fingerprint import Fingerprint
 from conv1d_cts.conformance.arithmetic.words import rows as arithmetic_rows
 from conv1d_cts.conformance.backend import Backend, Surface
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check
 from conv1d_cts.conformance.isolation.process import Broken, Interpreter, Limits
-from conv1d_cts.conformance.ledger import Limit, LimitRecord, Tally, overall, row, rung
+from conv1d_cts.conformance.ledger import Limit, LimitRecord, Tally, overall, row
 from conv1d_cts.conformance.pool import PROFILES, every_padding, pool
 from conv1d_cts.conformance.probing import float_dtypes, limits_of
 from conv1d_cts.conformance.relatives import nearest
@@ -32,7 +30,6 @@ from conv1d_cts.conformance.trial import Trial
 from conv1d_cts.spec.clauses import clauses
 
 SCHEMA = 1
-_COVERED = ("n", "c_in", "c_out", "length", "l_out", "kernel", "stride", "dilation", "groups", "lo", "hi")
 LIMITS_CLAUSE, ARITHMETIC_CLAUSE = "CONF-2", "ARITH-1"
 
 
@@ -210,16 +207,11 @@ class Session:
                     found.setdefault((surface, fingerprint.dtype), []).append(fingerprint)
         return arithmetic_rows(found, self.description["switches"])
 
-    def coverage(self) -> dict[str, dict[str, int]]:
-        """How many cases of the first surface have each value of each parameter; extents by the next power of two."""
-        cases = self._trials[self.surface_names[0]].cases
-        return {name: _counted(rung(int(str(case.facts()[name]))) for case in cases) for name in _COVERED}
-
     def certificate(self, interrupted: bool) -> dict[str, Any]:
         """The certificate as plain data (chapter CONF)."""
         rows = self.rows()
         complete = not interrupted and all(r["verdict"] != "not run" for r in rows)
-        own = self.description
+        own, cases = self.description, self._trials[self.surface_names[0]].cases
         return {
             "schema": SCHEMA,
             "suite": {
@@ -233,7 +225,8 @@ class Session:
             "verdict": overall(rows, complete),
             "clauses": rows,
             "arithmetic": self.arithmetic(),
-            "coverage": self.coverage(),
+            "coverage": coverage.extents(cases),
+            "combinations": {"pairs": coverage.combined(cases, 2), "triples": coverage.combined(cases, 3)},
             "limits": self.limits(),
             "run": {
                 "started": self.started.isoformat(timespec="seconds"),
@@ -254,10 +247,6 @@ class Session:
     def close(self) -> None:
         """End the backend's processes."""
         self.backend.close()
-
-
-def _counted(values: Iterable[int]) -> dict[str, int]:
-    return {str(value): number for value, number in sorted(Counter(values).items())}
 
 
 def _not_run(clause: str, level: str, surface: str) -> dict[str, Any]:

@@ -41,7 +41,8 @@ def geometries(draw: st.DrawFn) -> Geometry:
 def cases(draw: st.DrawFn, dtypes: tuple[str, ...]) -> Case:
     """Legal cases whose dtype holds a lattice for the geometry."""
     geometry, dtype, mode = draw(geometries()), draw(st.sampled_from(dtypes)), draw(st.sampled_from(PADDING_MODES))
-    value = draw(st.integers(-LARGEST_FILL, LARGEST_FILL)) if mode == "constant" else 0
+    halves = st.integers(-2 * LARGEST_FILL, 2 * LARGEST_FILL)
+    value = draw(halves) / 2 if mode == "constant" else 0
     if not lattice_fits(geometry, dtype, mode):
         reject()
     try:

@@ -12,7 +12,7 @@ from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test
 from conv1d_cts.conformance.malformed import Malformed
 from conv1d_cts.conformance.recipes import operands
-from conv1d_cts.conformance.values import operand_names
+from conv1d_cts.conformance.values import VJP, operand_names
 
 
 def is_refused(surface: Surface, example: Malformed) -> None:
@@ -77,7 +77,7 @@ test_err_7_huge_integers_in_gradients = as_test(
         "ERR-7",
         gradients_right_or_refused,
         huge.cases_of_gradients,
-        {**_HUGE, "function": "vjp", "wrt": "xwb"},
+        _HUGE | VJP,
         may_refuse=True,
     )
 )

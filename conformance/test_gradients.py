@@ -15,6 +15,7 @@ from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
 from conv1d_cts.conformance.recipes import lattice_fits, operands
 from conv1d_cts.conformance.values import (
+    VJP,
     gradient_is_exact,
     is_plain,
     non_empty,
@@ -89,7 +90,7 @@ def shapes_and_dtypes(surface: Surface, case: Case) -> None:
             raise Violation(said, operand.dtype, gradient.dtype, flaw)
 
 
-test_grad_9_shapes_and_dtypes = tries("GRAD-9", shapes_and_dtypes, non_empty, extra={"function": "vjp", "wrt": "xwb"})
+test_grad_9_shapes_and_dtypes = tries("GRAD-9", shapes_and_dtypes, non_empty, extra=VJP)
 
 
 def _empty_cases(cases: tuple[Case, ...]) -> Iterator[Case]:
@@ -105,7 +106,7 @@ def _empty_cases(cases: tuple[Case, ...]) -> Iterator[Case]:
 
 test_grad_10_zero_size = as_test(
     Check(
-        "GRAD-10", gradient_is_exact("xwb"), _empty_cases, {"function": "vjp", "wrt": "xwb"}, may_refuse=True,
+        "GRAD-10", gradient_is_exact("xwb"), _empty_cases, VJP, may_refuse=True,
     )
 )  # fmt: skip
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -16,38 +17,42 @@ from conv1d_cts.conformance.check import Check, as_test, tries
 from conv1d_cts.conformance.isolation.arrange import LAYOUTS
 from conv1d_cts.conformance.maps import Level, Map
 from conv1d_cts.conformance.recipes import Operands, lattice_fits, operands
-from conv1d_cts.conformance.values import non_empty, operand_names
+from conv1d_cts.conformance.values import VJP, answers, non_empty, operand_names, small_zeros
+from conv1d_cts.spec.geometry import Geometry
 
 Array = np.ndarray[Any, Any]
 
 
-def _small(case: Case) -> bool:
-    g = case.geometry
-    return non_empty(case) and max(*g.x_shape, *g.w_shape, *g.y_shape) <= 64
+_DERIVATIVES = ("jvp", "vjp_of_vjp", "jvp_of_vjp")
 
 
-def _programs(case: Case, given: Operands) -> list[Call]:
-    """The forward call and the joint gradient."""
-    return [call_of(case, given), call_of(case, given, "vjp", operand_names(case))]
+def _calls(case: Case, given: Operands, program: str) -> list[Call]:
+    """The calls of a program on all operands; second derivatives are taken through each gradient."""
+    names = operand_names(case)
+    if program in ("vjp_of_vjp", "jvp_of_vjp"):
+        return [call_of(case, given, program, names, slot) for slot in names]
+    return [call_of(case, given, program, "" if program == "conv1d" else names)]
 
 
-def operands_are_left_alone(surface: Surface, case: Case) -> None:
-    """No operand, cotangent or tangent holds other bits after the call."""
-    answer = surface.answer(call_of(case, operands(case)))
-    if answer.modified:
-        raise Violation(f"the call modified {', '.join(answer.modified)}", "operands unchanged", answer.modified)
+def leaves_operands_alone(program: str) -> Callable[[Surface, Case], None]:
+    """A body: no operand, cotangent or tangent holds other bits after the call."""
+
+    def body(surface: Surface, case: Case) -> None:
+        for call in _calls(case, operands(case), program):
+            answer = surface.answer(call)
+            if answer.modified:
+                message = f"{program} modified {', '.join(answer.modified)}"
+                raise Violation(message, "operands unchanged", answer.modified)
+
+    return body
 
 
-def gradients_leave_operands_alone(surface: Surface, case: Case) -> None:
-    """The same of the gradient call."""
-    answer = surface.answer(_programs(case, operands(case))[1])
-    if answer.modified:
-        raise Violation(f"the gradient modified {', '.join(answer.modified)}", "operands unchanged", answer.modified)
-
-
-_VJP: dict[str, Fact] = {"function": "vjp", "wrt": "xwb"}
-test_inv_1_forward = tries("INV-1", operands_are_left_alone, non_empty)
-test_inv_1_gradients = tries("INV-1", gradients_leave_operands_alone, non_empty, extra=_VJP)
+test_inv_1_forward = tries("INV-1", leaves_operands_alone("conv1d"), non_empty)
+test_inv_1_gradients = tries("INV-1", leaves_operands_alone("vjp"), non_empty, extra=VJP)
+test_inv_1_jvp, test_inv_1_vjp_of_vjp, test_inv_1_jvp_of_vjp = (
+    tries("INV-1", leaves_operands_alone(program), small_zeros, extra={"function": program}, sampled=True)
+    for program in _DERIVATIVES
+)
 
 
 def _identity(case: Case) -> Operands:
@@ -57,68 +62,71 @@ def _identity(case: Case) -> Operands:
     return replace(given, w=np.ones_like(given.w), b=zero)
 
 
-def _no_alias(answer: Answer) -> None:
-    if answer.aliases:
-        raise Violation(f"a result shares memory with {', '.join(answer.aliases)}", "memory of its own", answer.aliases)
+def results_are_their_own(program: str) -> Callable[[Surface, Case], None]:
+    """A body: no result shares memory with an operand, cotangent or tangent, also where it equals one."""
 
+    def body(surface: Surface, case: Case) -> None:
+        for given in (operands(case), _identity(case)):
+            alone = [call_of(case, given, program, wrt) for wrt in operand_names(case) if program == "vjp"]
+            for call in _calls(case, given, program) + alone:
+                answer = surface.answer(call)
+                if answer.aliases:
+                    message = f"a result of {program} shares memory with {', '.join(answer.aliases)}"
+                    raise Violation(message, "memory of its own", answer.aliases)
 
-def results_are_their_own(surface: Surface, case: Case) -> None:
-    """Y shares memory with no operand, also where it equals one."""
-    for given in (operands(case), _identity(case)):
-        _no_alias(surface.answer(call_of(case, given)))
-
-
-def gradients_are_their_own(surface: Surface, case: Case) -> None:
-    """No gradient shares memory with an operand or the cotangent."""
-    for given in (operands(case), _identity(case)):
-        for wrt in (operand_names(case), *operand_names(case)):
-            _no_alias(surface.answer(call_of(case, given, "vjp", wrt)))
+    return body
 
 
 def _pointwise(case: Case) -> Case:
     return case.with_geometry(kernel=1, padding=(0, 0)) if case.seed % 3 == 0 else case
 
 
-def _zeros(case: Case) -> bool:
-    return _small(case) and case.padding_mode == "zeros"
+_FORWARD, _GRADIENTS = results_are_their_own("conv1d"), results_are_their_own("vjp")
+test_inv_2_forward = tries("INV-2", _FORWARD, small_zeros, prepare=_pointwise, sampled=True)
+test_inv_2_gradients = tries("INV-2", _GRADIENTS, small_zeros, prepare=_pointwise, extra=VJP, sampled=True)
 
 
-test_inv_2_forward = tries("INV-2", results_are_their_own, _zeros, prepare=_pointwise, sampled=True)
-test_inv_2_gradients = tries("INV-2", gradients_are_their_own, _zeros, prepare=_pointwise, extra=_VJP, sampled=True)
+def _nothing_to_sum(cases: tuple[Case, ...]) -> Iterator[Case]:
+    """Where a result would equal an operand: y is x for single taps of 1, gb is gy for one window of one item."""
+    for n, channels, length, bias in product((1, 2), (1, 3), (1, 7), (True, False)):
+        yield Case(Geometry(n, channels, channels, length, 1, groups=channels), bias=bias, seed=n)
+    for channels in (1, 3):
+        yield Case(Geometry(2, channels, channels, 7, 1, stride=2, groups=channels), bias=False, seed=3)
+    for c_in, c_out in product((1, 2), (1, 3)):
+        yield Case(Geometry(1, c_in, c_out, 5, 5), seed=c_in)
 
 
-def _answers(surface: Surface, calls: list[Call]) -> list[Answer]:
-    """The answers to calls made one after another. Raises Refused where one of them is."""
-    answers = []
-    for reply in surface.sequence(calls):
-        if isinstance(reply, Refused):
-            raise reply
-        answers.append(reply)
-    return answers
+test_inv_2_nothing_to_sum = as_test(Check("INV-2", _FORWARD, _nothing_to_sum))
+test_inv_2_nothing_to_sum_in_gradients = as_test(Check("INV-2", _GRADIENTS, _nothing_to_sum, VJP))
+test_inv_2_jvp, test_inv_2_vjp_of_vjp, test_inv_2_jvp_of_vjp = (
+    as_test(Check("INV-2", results_are_their_own(program), _nothing_to_sum, {"function": program}))
+    for program in _DERIVATIVES
+)
 
 
-def repeats_itself(surface: Surface, case: Case) -> None:
-    """Four identical calls give identical bits."""
-    given = operands(case)
-    answers = _answers(surface, [call_of(case, given)] * 4)
-    for first, second in pairwise(answers):
-        judge.same_bits(require(second.results[0], "y"), require(first.results[0], "y"), "y of a repeated call")
+def repeats_itself(program: str, times: int) -> Callable[[Surface, Case], None]:
+    """A body: identical calls give identical bits."""
 
+    def body(surface: Surface, case: Case) -> None:
+        for call in _calls(case, operands(case), program):
+            for first, second in pairwise(answers(surface, [call] * times)):
+                for place, (one, other) in enumerate(zip(first.results, second.results, strict=True)):
+                    what = f"result {place + 1} of {program}, called again,"
+                    judge.same_bits(require(other, what), require(one, what), what)
 
-def gradients_repeat_themselves(surface: Surface, case: Case) -> None:
-    """Three identical gradient calls give identical bits."""
-    given, names = operands(case), operand_names(case)
-    for first, second in pairwise(_answers(surface, [call_of(case, given, "vjp", names)] * 3)):
-        for name, one, other in zip(names, first.results, second.results, strict=True):
-            judge.same_bits(require(other, name), require(one, name), f"g{name} of a repeated call")
+    return body
 
 
 def _gaussian(case: Case) -> Case:
     return replace(case, recipe="gaussian")
 
 
-test_inv_3_forward = tries("INV-3", repeats_itself, non_empty, prepare=_gaussian)
-test_inv_3_gradients = tries("INV-3", gradients_repeat_themselves, non_empty, prepare=_gaussian, extra=_VJP)
+test_inv_3_forward = tries("INV-3", repeats_itself("conv1d", 4), non_empty, prepare=_gaussian)
+test_inv_3_gradients = tries("INV-3", repeats_itself("vjp", 3), non_empty, prepare=_gaussian, extra=VJP)
+test_inv_3_jvp, test_inv_3_vjp_of_vjp, test_inv_3_jvp_of_vjp = (
+    tries("INV-3", repeats_itself(program, 2), small_zeros, extra={"function": program}, sampled=True)
+    for program in _DERIVATIVES
+)
 
 
 @dataclass(frozen=True)
@@ -155,7 +163,7 @@ def same_in_another_process(surface: Surface, example: Together) -> None:
 
 
 def _one_bundle(cases: tuple[Case, ...]) -> list[Together]:
-    plain = [c for c in map(_gaussian, cases) if _zeros(c) and not isinstance(c.geometry.padding, str)]
+    plain = [c for c in map(_gaussian, cases) if small_zeros(c) and not isinstance(c.geometry.padding, str)]
     alike = [c for c in plain if c.geometry.pads[0] == c.geometry.pads[1]][:12]
     return [Together(tuple(alike))] if alike else []
 
@@ -188,7 +196,7 @@ def items_in_bits(surface: Surface, case: Case) -> str:
 
 
 def _batched(case: Case) -> bool:
-    return _small(case) and case.geometry.n > 1 and case.padding_mode == "zeros"
+    return small_zeros(case) and case.geometry.n > 1
 
 
 test_inv_5_batch = tries("INV-5", items_stand_alone, _batched, sampled=True)
@@ -217,61 +225,11 @@ def every_layout_in_gradients(surface: Surface, case: Case) -> None:
 
 def _exact_in_broadcast(case: Case) -> bool:
     """Values that repeat along the first axis keep their sums exact, so every small lattice case will do."""
-    return _zeros(case) and lattice_fits(case.geometry, case.dtype)
+    return small_zeros(case) and lattice_fits(case.geometry, case.dtype)
 
 
 test_inv_6_forward = tries("INV-6", every_layout, _exact_in_broadcast, prepare=_laid_out)
-test_inv_6_gradients = tries("INV-6", every_layout_in_gradients, _exact_in_broadcast, prepare=_laid_out, extra=_VJP)
-
-
-def no_state_is_left(surface: Surface, case: Case) -> None:
-    """Other data of one shape, the weights alone changed, another geometry, the first call again: all are right."""
-    first, second = operands(case), operands(replace(case, seed=case.seed + 1))
-    longer = case.with_geometry(length=case.geometry.length + case.geometry.stride)
-    third = operands(longer)
-    steps = [
-        (case, first), (case, second), (case, replace(first, w=second.w)), (case, replace(first, x=second.x)),
-        (longer, third), (case, first),
-    ]  # fmt: skip
-    answers = _answers(surface, [call_of(c, given) for c, given in steps])
-    for step, ((c, given), answer) in enumerate(zip(steps, answers, strict=True)):
-        judge.equal(require(answer.results[0], "y"), oracle.forward(c, given), f"y of call {step + 1} of 6")
-
-
-def no_state_is_left_by_gradients(surface: Surface, case: Case) -> None:
-    """The same of gradients: other data, the weights alone changed, x alone changed."""
-    first, second = operands(case), operands(replace(case, seed=case.seed + 1))
-    steps = [first, second, replace(first, w=second.w), replace(first, x=second.x)]
-    for given, answer in zip(steps, _answers(surface, [_programs(case, given)[1] for given in steps]), strict=True):
-        want = oracle.gradients(case, given)
-        for name, got in zip(operand_names(case), answer.results, strict=True):
-            judge.equal(require(got, name), want[name], f"g{name} after other calls")
-
-
-def results_stay(surface: Surface, case: Case) -> None:
-    """A result read again after later calls of the same and of other shapes holds the same bits."""
-    given, other = operands(case), operands(replace(case, seed=case.seed + 1))
-    longer = case.with_geometry(length=case.geometry.length + case.geometry.stride)
-    calls = [call_of(case, given), call_of(case, other), call_of(longer, operands(longer)), call_of(case, other)]
-    for answer in _answers(surface, calls):
-        judge.same_bits(
-            require(answer.later[0], "y"), require(answer.results[0], "y"), "y, read again after later calls,"
-        )
-
-
-def gradients_stay(surface: Surface, case: Case) -> None:
-    """The same of gradients."""
-    names = operand_names(case)
-    data = (operands(case), operands(replace(case, seed=case.seed + 1)))
-    for answer in _answers(surface, [call_of(case, given, "vjp", names) for given in data]):
-        for name, first, later in zip(names, answer.results, answer.later, strict=True):
-            judge.same_bits(require(later, name), require(first, name), f"g{name}, read again after later calls,")
-
-
-test_inv_7_no_state = tries("INV-7", no_state_is_left, _zeros, sampled=True)
-test_inv_7_gradients = tries("INV-7", no_state_is_left_by_gradients, _zeros, extra=_VJP, sampled=True)
-test_inv_8_results_stay = tries("INV-8", results_stay, _zeros, sampled=True)
-test_inv_8_gradients_stay = tries("INV-8", gradients_stay, _zeros, extra=_VJP, sampled=True)
+test_inv_6_gradients = tries("INV-6", every_layout_in_gradients, _exact_in_broadcast, prepare=_laid_out, extra=VJP)
 
 
 _MAPS = tuple(
@@ -318,10 +276,10 @@ def vmap_over_nothing(surface: Surface, case: Case) -> None:
 
 
 _VMAP: dict[str, Fact] = {"function": "vmap"}
-test_inv_17_vmap = tries("INV-17", vmap_is_a_loop, _zeros, extra=_VMAP, sampled=True)
+test_inv_17_vmap = tries("INV-17", vmap_is_a_loop, small_zeros, extra=_VMAP, sampled=True)
 test_inv_17_vmap_of_vmap = tries(
-    "INV-17", vmap_of_vmap_is_a_loop, _zeros, extra={**_VMAP, "rule": "nested"}, sampled=True
+    "INV-17", vmap_of_vmap_is_a_loop, small_zeros, extra={**_VMAP, "rule": "nested"}, sampled=True
 )
 test_inv_17_vmap_over_nothing = tries(
-    "INV-17", vmap_over_nothing, _zeros, extra={**_VMAP, "rule": "size 0"}, sampled=True, may_refuse=True
+    "INV-17", vmap_over_nothing, small_zeros, extra={**_VMAP, "rule": "size 0"}, sampled=True, may_refuse=True
 )

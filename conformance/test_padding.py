@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
 
+import numpy as np
+
+from conv1d_cts.conformance import judge, oracle
+from conv1d_cts.conformance.backend import Surface
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
+from conv1d_cts.conformance.isolation.wire import dtype_of
+from conv1d_cts.conformance.recipes import Operands, operands
 from conv1d_cts.conformance.values import forward_is_exact, non_empty
+from conv1d_cts.spec.geometry import Geometry
 
 
 def _explicit(holds: Callable[[int, int, int], bool]) -> Callable[[Case], bool]:
@@ -30,6 +39,16 @@ def _named(name: str) -> Callable[[Case], bool]:
     return telling
 
 
+def _long_kernels(name: str) -> Iterator[Case]:
+    """That padding for kernels longer than those of the pool, with every small stride and dilation."""
+    for kernel, stride, dilation in ((8, 1, 1), (11, 2, 1), (14, 3, 1), (16, 1, 2), (17, 2, 2), (33, 1, 1)):
+        yield Case(Geometry(2, 2, 3, 2 * kernel + 5, kernel, stride, dilation, 1, name), seed=kernel)
+
+
+def _name(clause: str, name: str) -> Any:
+    return tries(clause, forward_is_exact, _named(name), own=_long_kernels(name))
+
+
 def _mode(mode: str) -> Callable[[Case], bool]:
     return lambda case: case.padding_mode == mode and non_empty(case) and sum(case.geometry.pads) > 0
 
@@ -37,12 +56,33 @@ def _mode(mode: str) -> Callable[[Case], bool]:
 test_pad_1_both_sides_alike = tries("PAD-1", forward_is_exact, _explicit(lambda lo, hi, reach: lo == hi > 0))
 test_pad_2_asymmetric = tries("PAD-2", forward_is_exact, _explicit(lambda lo, hi, reach: lo != hi))
 test_pad_3_wide = tries("PAD-3", forward_is_exact, _explicit(lambda lo, hi, reach: max(lo, hi) > reach))
-test_pad_4_valid = tries("PAD-4", forward_is_exact, _named("valid"))
-test_pad_5_same = tries("PAD-5", forward_is_exact, _named("same"))
-test_pad_6_same_lower = tries("PAD-6", forward_is_exact, _named("same_lower"))
-test_pad_7_causal = tries("PAD-7", forward_is_exact, _named("causal"))
-test_pad_8_full = tries("PAD-8", forward_is_exact, _named("full"))
+test_pad_4_valid = _name("PAD-4", "valid")
+test_pad_5_same = _name("PAD-5", "same")
+test_pad_6_same_lower = _name("PAD-6", "same_lower")
+test_pad_7_causal = _name("PAD-7", "causal")
+test_pad_8_full = _name("PAD-8", "full")
 test_pad_9_constant = tries("PAD-9", forward_is_exact, _mode("constant"))
+
+
+_INEXACT = (0.1, 1 / 3, -2 / 3, 3.14159265358979)  # no dtype holds them, and each dtype rounds them otherwise
+
+
+def _one_product(case: Case) -> Case:
+    """The case with windows of one sample and an inexact fill."""
+    filled = replace(case, bias=False, padding_mode="constant", padding_value=_INEXACT[case.seed % len(_INEXACT)])
+    return filled.with_geometry(kernel=1, stride=1, dilation=1, c_in=case.geometry.groups, padding=(2, 1))
+
+
+def fill_is_rounded(surface: Surface, case: Case) -> None:
+    """Where a window holds the fill alone, y is the fill, rounded to x's dtype, times 1 or -1."""
+    given = operands(case)
+    given = Operands(given.x, np.sign(given.w.astype(np.float64)).astype(given.w.dtype), None, given.cotangent)
+    rounded = np.asarray(case.padding_value).astype(dtype_of(case.dtype)).astype(np.float64).item()
+    want = oracle.forward(replace(case, padding_value=rounded), given)
+    judge.equal(surface.conv1d(case, given), want, "y")
+
+
+test_pad_9_rounded = tries("PAD-9", fill_is_rounded, non_empty, prepare=_one_product, sampled=True)
 test_pad_10_reflect = tries("PAD-10", forward_is_exact, _mode("reflect"))
 test_pad_11_symmetric = tries("PAD-11", forward_is_exact, _mode("symmetric"))
 test_pad_12_replicate = tries("PAD-12", forward_is_exact, _mode("replicate"))

@@ -13,10 +13,10 @@ from conv1d_cts.conformance.backend import Flaw, Surface, Violation
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
 from conv1d_cts.conformance.recipes import Operands, operands
-from conv1d_cts.conformance.values import non_empty, operand_names, read_samples, with_bias
+from conv1d_cts.conformance.values import VJP, non_empty, operand_names, read_samples, with_bias
 
 Array = np.ndarray[Any, Any]
-_SMALL = 64
+_SMALL = 256
 
 
 def _chosen(case: Case, shape: tuple[int, ...], salt: int) -> tuple[int, ...]:
@@ -106,6 +106,55 @@ test_val_5_infinite_bias = tries("VAL-5", agrees_with("b", np.inf), _small_zeros
 test_val_5_nan_bias = tries("VAL-5", agrees_with("b", np.nan), _small_zeros, prepare=with_bias)
 
 
+def _zeros_beside(case: Case, name: str, value: float, other: str) -> Operands:
+    """The case's operands, `value` in all of the first axis at one place of `name`, and zeros in `other`.
+
+    By the case they are one position or tap, one channel or filter, about half of the elements, or all of them.
+    """
+    given, rng = operands(case), np.random.default_rng([case.seed, 2])
+    array, zeroed = getattr(given, name).copy(), getattr(given, other).copy()
+    array[(slice(None), *_chosen(case, array.shape[1:], 0))] = value
+    kind = case.seed % 4
+    if kind == 0:
+        zeroed[..., rng.integers(zeroed.shape[2])] = 0
+    elif kind == 1:
+        zeroed[:, rng.integers(zeroed.shape[1])] = 0
+    elif kind == 2:
+        zeroed[rng.random(zeroed.shape) < 0.5] = 0
+    else:
+        zeroed[...] = 0
+    return replace(given, **{name: array, other: zeroed})
+
+
+def zeros_switch_nothing_off(name: str, other: str) -> Callable[[Surface, Case], None]:
+    """A body: a NaN or infinity in `name` acts on y beside zeros in `other` as beside any number."""
+
+    def body(surface: Surface, case: Case) -> None:
+        for value in (np.nan, np.inf):
+            given = _zeros_beside(case, name, value, other)
+            judge.equal(surface.conv1d(case, given), _oracle(case, given), f"zeros in {other}, {value} in {name}: y")
+
+    return body
+
+
+def zeros_switch_no_gradient_off(judged: str, name: str, other: str) -> Callable[[Surface, Case], None]:
+    """A body: a NaN or infinity in `name` acts on the gradient of `judged` beside zeros in `other`."""
+
+    def body(surface: Surface, case: Case) -> None:
+        for value in (np.nan, np.inf):
+            given = _zeros_beside(case, name, value, other)
+            with np.errstate(invalid="ignore"):
+                want = oracle.gradients(case, given)[judged]
+            got = surface.vjp(case, given, operand_names(case))[judged]
+            judge.equal(got, want, f"zeros in {other}, {value} in {name}: g{judged}")
+
+    return body
+
+
+test_val_1_zero_weights = tries("VAL-1", zeros_switch_nothing_off("x", "w"), _small_zeros, sampled=True)
+test_val_4_zero_samples = tries("VAL-4", zeros_switch_nothing_off("w", "x"), _unpadded, sampled=True)
+
+
 def _skipping(case: Case, given: Operands, at: tuple[int, ...]) -> Array:
     """Y where the products of the weight at `at` with padded positions are left out."""
     g, (o, c, k) = case.geometry, at
@@ -156,21 +205,28 @@ def acts_on(judged: str, name: str, *values: float) -> Callable[[Surface, Case],
 
 test_val_7_cotangent = tries(
     "VAL-7", acts_on("xwb", "cotangent", np.nan, np.inf, -np.inf), _unpadded,
-    extra={"function": "vjp", "wrt": "xwb"},
+    extra=VJP,
 )  # fmt: skip
 test_val_7_cotangent_at_padding = tries(  # but gw, whose taps meet padded positions: VAL-6
     "VAL-7", acts_on("xb", "cotangent", np.nan, np.inf),
     lambda c: _small_zeros(c) and sum(c.geometry.pads) > 0,
-    extra={"function": "vjp", "wrt": "xwb"}, sampled=True,
+    extra=VJP, sampled=True,
 )  # fmt: skip
 
-
-test_val_9_weight = tries(
-    "VAL-9", acts_on("x", "w", np.nan, np.inf), _small_zeros, extra={"function": "vjp", "wrt": "xwb"}
+test_val_7_zero_weights = tries(
+    "VAL-7", zeros_switch_no_gradient_off("x", "cotangent", "w"), _unpadded, extra=VJP, sampled=True
 )
-test_val_9_sample = tries(
-    "VAL-9", acts_on("w", "x", np.nan, np.inf), _small_zeros, extra={"function": "vjp", "wrt": "xwb"}
+test_val_7_zero_samples = tries(
+    "VAL-7", zeros_switch_no_gradient_off("w", "cotangent", "x"), _unpadded, extra=VJP, sampled=True
 )
+test_val_9_zero_cotangents_on_weights = tries(
+    "VAL-9", zeros_switch_no_gradient_off("x", "w", "cotangent"), _unpadded, extra=VJP, sampled=True
+)
+test_val_9_zero_cotangents_on_samples = tries(
+    "VAL-9", zeros_switch_no_gradient_off("w", "x", "cotangent"), _small_zeros, extra=VJP, sampled=True
+)
+test_val_9_weight = tries("VAL-9", acts_on("x", "w", np.nan, np.inf), _small_zeros, extra=VJP)
+test_val_9_sample = tries("VAL-9", acts_on("w", "x", np.nan, np.inf), _small_zeros, extra=VJP)
 
 
 def unread_stay_out_of_gw(surface: Surface, case: Case) -> None:
@@ -186,7 +242,7 @@ def unread_stay_out_of_gw(surface: Surface, case: Case) -> None:
 
 test_val_9_gaps = tries(
     "VAL-9", unread_stay_out_of_gw, lambda c: _small_zeros(c) and _unread(c).size > 0,
-    extra={"function": "vjp", "wrt": "xwb"},
+    extra=VJP,
 )  # fmt: skip
 
 

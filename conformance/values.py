@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from conv1d_cts.adapters.conditions import Fact
 from conv1d_cts.conformance import judge, oracle
-from conv1d_cts.conformance.backend import Surface
+from conv1d_cts.conformance.backend import Answer, Call, Refused, Surface
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.spec.geometry import Geometry
 from conv1d_cts.spec.padding import source_index
+
+VJP: dict[str, Fact] = {"function": "vjp", "wrt": "xwb"}  # facts of a check that asks for all gradients jointly
 
 
 def forward_is_exact(surface: Surface, case: Case) -> None:
@@ -69,3 +72,19 @@ def read_samples(case: Case) -> np.ndarray[Any, Any]:
         if source is not None:
             read[source] = True
     return read
+
+
+def small_zeros(case: Case) -> bool:
+    """Zero padding, something to compute, and no extent beyond 64: for checks that make many calls of one case."""
+    g = case.geometry
+    return case.padding_mode == "zeros" and non_empty(case) and max(*g.x_shape, *g.w_shape, *g.y_shape) <= 64
+
+
+def answers(surface: Surface, calls: list[Call]) -> list[Answer]:
+    """The answers to calls made one after another. Raises Refused where one of them is."""
+    found = []
+    for reply in surface.sequence(calls):
+        if isinstance(reply, Refused):
+            raise reply
+        found.append(reply)
+    return found

@@ -90,6 +90,13 @@ class LimitRow(TypedDict):
     verdict: str
 
 
+class Combined(TypedDict):
+    """Of all combinations of classes of two or three parameters, how many were met."""
+
+    met: int
+    of: int
+
+
 class Certificate(TypedDict):
     """Everything the suite learnt about one backend."""
 
@@ -100,6 +107,7 @@ class Certificate(TypedDict):
     clauses: list[ClauseRow]
     arithmetic: list[ArithmeticRow]
     coverage: NotRequired[dict[str, dict[str, int]]]
+    combinations: NotRequired[dict[str, Combined]]
     limits: list[LimitRow]
     run: dict[str, Any]
 

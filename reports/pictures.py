@@ -68,7 +68,12 @@ def of_backend(certificate: Certificate, name: str) -> Iterator[Picture]:
     coverage = certificate.get("coverage", {})
     if coverage:
         size = (5.2, 1 + 0.24 * len(coverage))
-        yield _picture(f"{title}: cases tried, by parameter", f"{name}:c", size, lambda a: _draw_coverage(a, coverage))
+        met = "".join(
+            f", {share['met']} of {share['of']} {which} of classes"
+            for which, share in certificate.get("combinations", {}).items()
+        )
+        caption = f"{title}: cases tried, by parameter{met}"
+        yield _picture(caption, f"{name}:c", size, lambda a: _draw_coverage(a, coverage))
 
 
 def speed(certificates: Iterable[Certificate]) -> Iterator[Picture]:

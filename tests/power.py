@@ -1,7 +1,8 @@
 """The power of the suite: the standard profile against the bank of mutants. `python -m tests.power --help`.
 
-A mutant is killed by the first check that fails on it. Printed per chapter: killed of all, and for each mutant the
-check that killed it, the examples it took and the seconds; then the survivors, with the fault that nobody saw.
+A mutant is killed by the first check that fails on it; those that are known to kill it are tried first. Printed per
+chapter: killed of all, and for each mutant the check that killed it, the examples it took and the seconds; then the
+survivors, with the fault that nobody saw.
 """
 
 from __future__ import annotations
@@ -19,21 +20,46 @@ from statistics import median
 import click
 
 from conv1d_cts.conformance.catalog import checks
+from conv1d_cts.conformance.check import Check
 from conv1d_cts.conformance.isolation.process import Broken, Died
-from conv1d_cts.conformance.session import Options, Session
+from conv1d_cts.conformance.session import LIMITS_CLAUSE, Options, Session
 from conv1d_cts.spec.clauses import clauses
+from tests.kills import add, killers
 from tests.mutants.bank import MUTANTS
 
 ADAPTER = Path(__file__).parent / "mutants" / "adapter.py"
 CORRECT = ""  # the name of the backend without a fault
-_CHAPTERS = list(dict.fromkeys(clause.partition("-")[0] for clause in clauses()))
+
+
+def chapter_of(clause: str) -> str:
+    """The letters of a clause: SHAPE of SHAPE-2."""
+    return clause.partition("-")[0]
+
+
+_CHAPTERS = list(dict.fromkeys(map(chapter_of, clauses())))
+# Where the clauses are that a chapter of the bank goes against: tried first, to come to the kill sooner.
+LIKELY = {
+    "operator": ("OP", "ACC"),
+    "shapes": ("SHAPE", "OP", "GRAD"),
+    "padding": ("PAD", "SHAPE", "GRAD"),
+    "gradients": ("GRAD", "ACC"),
+    "transforms": ("GRAD", "INV"),
+    "numerics": ("ACC", "ARITH"),
+    "special values": ("VAL", "ACC"),
+    "validation": ("ERR",),
+    "layouts": ("INV", "OP"),
+    "state": ("INV", "ERR"),
+    "process": ("SHAPE", "OP", "ERR", "GRAD"),
+    "surfaces": ("CONF", "OP", "SHAPE"),
+}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one mutant; `check` is empty for a survivor."""
+    """What became of one mutant; clause and check are empty for a survivor."""
 
     mutant: str
+    clause: str
     check: str
     verdict: str
     examples: int
@@ -41,32 +67,48 @@ class Outcome:
 
     def __str__(self) -> str:
         """One line."""
-        said = f"{self.mutant:45} {self.verdict:5} {self.check or 'SURVIVED':50}"
+        said = f"{self.mutant:45} {self.verdict:5} {f'{self.clause} {self.check}' if self.check else 'SURVIVED':50}"
         return f"{said} {self.examples:6} examples {self.seconds:6.1f} s"
 
 
-def attack(mutant: str, seed: int, profile: str) -> Outcome:
-    """Try every check on one mutant, in the order of the spec, until one fails."""
+def in_order(mutant: str) -> list[tuple[str, Check]]:
+    """Every check by its name: those that have killed the mutant, those of likely chapters, the rest in order."""
+    known = killers(mutant)
+    likely = LIKELY[MUTANTS[mutant].chapter] if mutant else ()
+    order = [*likely, *(chapter for chapter in _CHAPTERS if chapter not in likely)]
+    named = [(name.rpartition(".")[2], check) for name, check in checks()]
+    return sorted(named, key=lambda entry: (entry[0] not in known, order.index(chapter_of(entry[1].clause))))
+
+
+def session_on(mutant: str, seed: int, profile: str) -> Session:
+    """A session on a mutant; the nameless one is the correct backend. Raises Broken or Died where it does not load."""
     os.environ["CONV1D_CTS_MUTANT"], os.environ["CONV1D_CTS_MUTANT_SEED"] = mutant, str(seed)
-    started, examples = time.monotonic(), 0
-    options = Options(
-        str(ADAPTER), profile=profile, seed=seed, python=sys.executable, call_seconds=5.0, shrink_seconds=0.0
+    return Session(
+        Options(str(ADAPTER), profile=profile, seed=seed, python=sys.executable, call_seconds=5.0, shrink_seconds=0.0)
     )
+
+
+def attack(mutant: str, seed: int, profile: str) -> Outcome:
+    """Try every check on one mutant until one fails, or shows that a limit is none."""
+    started, examples = time.monotonic(), 0
+
+    def outcome(clause: str, check: str, verdict: str) -> Outcome:
+        return Outcome(mutant, clause, check, verdict, examples, time.monotonic() - started)
+
     try:
-        session = Session(options)
+        session = session_on(mutant, seed, profile)
     except (Broken, Died) as problem:
-        return Outcome(mutant, "loading", str(problem), 0, time.monotonic() - started)
+        return outcome("", "loading", str(problem))
     try:
-        for name, check in sorted(checks(), key=lambda entry: _CHAPTERS.index(entry[1].clause.partition("-")[0])):
+        for name, check in in_order(mutant):
             for surface in session.surface_names:
                 tally = session.run(check, surface)
                 examples += sum(tally.counts.values())
                 if tally.kind:
-                    where = f"{check.clause} {name.rpartition('.')[2]}"
-                    return Outcome(mutant, where, tally.kind, examples, time.monotonic() - started)
-        stale = [row for row in session.rows() if row["id"] == "CONF-2" and row["verdict"] == "fail"]
-        seconds = time.monotonic() - started
-        return Outcome(mutant, "CONF-2 limits" if stale else "", "fail" if stale else "", examples, seconds)
+                    return outcome(check.clause, name, tally.kind)
+                if any(limit["verdict"] == "stale" for limit in session.limits()):
+                    return outcome(LIMITS_CLAUSE, name, "fail")
+        return outcome("", "", "")
     finally:
         session.close()
 
@@ -94,7 +136,8 @@ def report(outcomes: Iterable[Outcome]) -> list[Outcome]:
 @click.option("--profile", default="standard", help="Profile of the suite.")
 @click.option("--jobs", default=os.cpu_count() or 1, help="Mutants at a time.")
 @click.option("--only", default="", help="Only mutants whose name or chapter holds this text.")
-def main(seed: int, profile: str, jobs: int, only: str) -> None:
+@click.option("--record", is_flag=True, help="Keep who killed whom in tests/mutants/kills.json.")
+def main(seed: int, profile: str, jobs: int, only: str, record: bool) -> None:
     """Set the suite on the bank of mutants."""
     names = [n for n, m in MUTANTS.items() if only in n or only in m.chapter]
     started = time.monotonic()
@@ -106,6 +149,8 @@ def main(seed: int, profile: str, jobs: int, only: str) -> None:
             outcomes.append(outcome)
     if control.result().check:
         sys.exit(f"the correct backend fails, so no kill proves anything: {control.result()}")
+    if record:
+        add((o.clause, o.check, o.mutant) for o in outcomes if o.clause)
     survivors = report(outcomes)
     print(f"{time.monotonic() - started:.0f} s, seed {seed}, profile {profile}")
     sys.exit(1 if survivors else 0)

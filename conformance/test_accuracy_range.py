@@ -1,0 +1,252 @@
+"""Chapter ACC, continued: the ends of the range of numbers and the way to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from conv1d_cts.conformance import bounds, judge, oracle
+from conv1d_cts.conformance.accuracy import (
+    few_terms,
+    forward_within,
+    gradients_within,
+    own_unit,
+    recipe,
+    single_product,
+)  # fmt: skip
+from conv1d_cts.conformance.backend import Flaw, Surface, Violation
+from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.check import tries
+from conv1d_cts.conformance.judge import Accuracy
+from conv1d_cts.conformance.recipes import Operands, most_products, operands
+from conv1d_cts.conformance.values import VJP, non_empty, operand_names
+from conv1d_cts.spec.geometry import Geometry
+
+
+def large_sums_stay_finite(surface: Surface, case: Case) -> None:
+    """Where S is just below the largest finite number of the dtype, y is finite and within its bound."""
+    given = operands(case)
+    scale = bounds.largest(case.dtype) / 2 / max(1.0, float(oracle.absolute_sum(case, given).max()))
+    given = replace(
+        given, w=(given.w.astype(np.float64) * min(scale, bounds.largest(case.dtype) / 128)).astype(given.w.dtype)
+    )
+    _all_finite(surface.conv1d(case, replace(given, b=None)), "y", case.dtype)
+
+
+def _all_finite(got: bounds.Array, name: str, dtype: str) -> None:
+    if not np.isfinite(got).all():
+        at = tuple(int(i) for i in np.argwhere(~np.isfinite(got))[0])
+        flaw = Flaw("value", got, 0.0, at, bounds.largest(dtype))
+        message = f"{name}: a sum whose absolute terms add up to a finite number overflowed"
+        raise Violation(message, "finite", got[at], flaw)
+
+
+def large_gradients_stay_finite(surface: Surface, case: Case) -> None:
+    """Each gradient alone, where the cotangent brings its S just below the largest finite number of the dtype."""
+    given, largest = operands(case), bounds.largest(case.dtype)
+    b = None if given.b is None else abs(given.b)
+    for name, terms in oracle.vjp(case, abs(given.x), abs(given.w), b, abs(given.cotangent)).items():
+        scale = min(largest / 2 / max(1.0, float(terms.max())), largest / 128)
+        cotangent = (given.cotangent.astype(np.float64) * scale).astype(given.x.dtype)
+        _all_finite(surface.vjp(case, replace(given, cotangent=cotangent), name)[name], f"g{name}", case.dtype)
+
+
+def _short_sums_of_zeros(case: Case) -> bool:
+    """Sums so short, those of gw and gb too, that their bound in any dtype is below S."""
+    return non_empty(case) and case.padding_mode == "zeros" and most_products(case.geometry) <= 64
+
+
+test_acc_6_overflow = tries(
+    "ACC-6", large_sums_stay_finite, lambda c: few_terms(c) and c.padding_mode == "zeros",
+    prepare=lambda c: replace(c, bias=False, recipe="lattice"),
+)  # fmt: skip
+test_acc_6_overflow_in_gradients = tries(
+    "ACC-6", large_gradients_stay_finite, _short_sums_of_zeros, prepare=recipe("lattice"),
+    extra={"function": "vjp"}, sampled=True,
+)  # fmt: skip
+
+
+def _finite_only(got: bounds.Array, judged: bounds.Judged, name: str) -> Accuracy:
+    """How near the finite elements came to their bounds; an infinity or NaN is not judged."""
+    want, bound = judged
+    return judge.within(got, (want, np.where(np.isfinite(got), bound, np.inf)), name)
+
+
+def _with_largest(case: Case, name: str) -> Operands:
+    """Samples and weights of 1 and -1, and in one place of an operand, in all of its channels, the largest numbers.
+
+    Their sums overflow or cancel, by the signs that fall together and by the order of summation.
+    """
+    given, rng = operands(case), np.random.default_rng(case.seed)
+    signs = {name: np.sign(getattr(given, name).astype(np.float64)).astype(given.x.dtype) for name in "xw"}
+    given = replace(given, **signs)
+    array = getattr(given, name).copy()
+    place = (
+        (slice(None),)
+        if name == "b"
+        else (int(rng.integers(array.shape[0])), slice(None), int(rng.integers(array.shape[2])))
+    )
+    largest = rng.choice([-1, 1], array[place].shape) * bounds.largest(case.dtype)
+    array[place] = largest.astype(array.dtype)
+    return replace(given, **{name: array})
+
+
+def overflow_is_no_number(name: str) -> Callable[[Surface, Case], Accuracy]:
+    """A body: beside sums that overflow, y is within its bound wherever it is finite: no saturation, no remainder."""
+
+    def body(surface: Surface, case: Case) -> Accuracy:
+        given = _with_largest(case, name)
+        return _finite_only(surface.conv1d(case, given), bounds.forward(case, given, own_unit(case.dtype)), "y")
+
+    return body
+
+
+def overflow_in_gradients(surface: Surface, case: Case) -> Accuracy:
+    """The same of gx, gw and gb, with the largest finite numbers in the cotangent."""
+    given = _with_largest(case, "cotangent")
+    judged = bounds.gradients(case, given, own_unit(case.dtype))
+    got = surface.vjp(case, given, operand_names(case))
+    return judge.worst([_finite_only(grad, judged[name], f"g{name}") for name, grad in got.items()])
+
+
+def _overflows_in_the_oracles_range(case: Case) -> bool:
+    return few_terms(case) and case.padding_mode == "zeros" and case.dtype != "float64"
+
+
+test_acc_6_largest_samples = tries(
+    "ACC-6", overflow_is_no_number("x"), _overflows_in_the_oracles_range, prepare=recipe("lattice"), sampled=True
+)
+test_acc_6_largest_weights = tries(
+    "ACC-6", overflow_is_no_number("w"), _overflows_in_the_oracles_range, prepare=recipe("lattice"), sampled=True
+)
+test_acc_6_largest_bias = tries(
+    "ACC-6", overflow_is_no_number("b"), _overflows_in_the_oracles_range,
+    prepare=lambda c: replace(c, bias=True, recipe="lattice"), sampled=True,
+)  # fmt: skip
+test_acc_6_largest_cotangents = tries(
+    "ACC-6", overflow_in_gradients, _overflows_in_the_oracles_range, prepare=recipe("lattice"), extra=VJP,
+    sampled=True,
+)  # fmt: skip
+
+
+def _subnormal_in(case: Case, name: str) -> tuple[Operands, Any]:
+    """Operands of 1, a bias of 0 where it is not looked at, and everywhere in one of them the smallest subnormal."""
+    given = operands(case)
+    tiny = given.x.dtype.type(bounds.smallest_subnormal(case.dtype))
+    one = Operands(np.ones_like(given.x), np.ones_like(given.w), None, np.ones_like(given.cotangent))
+    if name == "b":
+        return replace(one, x=np.zeros_like(given.x), b=np.full(case.geometry.c_out, tiny)), tiny
+    return replace(one, **{name: np.full_like(getattr(one, name), tiny)}), tiny
+
+
+def _kept(case: Case, place: str, results: list[bounds.Array], tiny: Any) -> str:
+    """What became of the subnormals. Raises Violation where it is neither they nor zeros."""
+    found = np.concatenate([result.ravel() for result in results])
+    if not np.isin(found, [0, tiny]).all():
+        raise Violation(f"the smallest subnormal in {place}, times 1, is neither itself nor 0", tiny, found[0])
+    what = "kept" if (found == tiny).all() else "flushed to zero" if (found == 0).all() else "both"
+    return f"{case.dtype}: in {place} {what}"
+
+
+def subnormals(name: str) -> Callable[[Surface, Case], str]:
+    """A body: whether the smallest subnormal in an operand, times 1 or added to 0, comes back in y."""
+
+    def body(surface: Surface, case: Case) -> str:
+        given, tiny = _subnormal_in(case, name)
+        return _kept(case, name, [surface.conv1d(case, given)], tiny)
+
+    return body
+
+
+def subnormal_cotangents(surface: Surface, case: Case) -> str:
+    """Whether the smallest subnormal in gy, times 1, comes back in gx."""
+    given, tiny = _subnormal_in(case, "cotangent")
+    return _kept(case, "gy", [surface.vjp(case, given, "xw")["x"]], tiny)
+
+
+def _any_single_product(case: Case) -> Case:
+    return single_product(case.dtype)(case)
+
+
+def _single_product_in_gx(case: Case) -> Case:
+    return _any_single_product(case).with_geometry(c_out=case.geometry.groups, stride=1)
+
+
+test_acc_7_subnormal_samples = tries("ACC-7", subnormals("x"), non_empty, prepare=_any_single_product, sampled=True)
+test_acc_7_subnormal_weights = tries("ACC-7", subnormals("w"), non_empty, prepare=_any_single_product, sampled=True)
+test_acc_7_subnormal_bias = tries(
+    "ACC-7", subnormals("b"), non_empty, prepare=lambda c: replace(_any_single_product(c), bias=True), sampled=True
+)
+test_acc_7_subnormal_cotangents = tries(
+    "ACC-7", subnormal_cotangents, non_empty, prepare=_single_product_in_gx,
+    extra={"function": "vjp", "wrt": "xw"}, sampled=True,
+)  # fmt: skip
+test_acc_8_wide_exponents = tries("ACC-8", forward_within(own_unit), non_empty, prepare=recipe("wide"))
+test_acc_8_wide_exponents_in_gradients = tries(
+    "ACC-8", gradients_within(own_unit), non_empty, prepare=recipe("wide"), extra=VJP
+)
+
+
+def equal_weights_within(surface: Surface, case: Case) -> Accuracy:
+    """Y is within its bound where all weights are 1, as in a moving average: no running sum carries old errors on."""
+    given = operands(case)
+    given = replace(given, w=np.ones_like(given.w))
+    return judge.within(surface.conv1d(case, given), bounds.forward(case, given, own_unit(case.dtype)), "y")
+
+
+def _moving_averages() -> Iterator[Case]:
+    for kernel, channels in product((2, 3, 5, 9, 17, 33), (1, 3)):
+        yield Case(Geometry(2, channels, channels, kernel + 30, kernel, groups=channels), bias=False, seed=kernel)
+
+
+test_acc_8_equal_weights = tries(
+    "ACC-8", equal_weights_within, non_empty, own=_moving_averages(), prepare=recipe("wide"), sampled=True
+)
+
+
+# The binary exponents of normal numbers; of float64 those that the judge's error-free products survive (Theorem 5).
+_EXPONENTS = {"float16": (-14, 15), "bfloat16": (-126, 127), "float32": (-126, 127), "float64": (-960, 960)}
+
+
+def _every_exponent(case: Case, name: str) -> Operands:
+    """Operands of 1, and in one of them exponents over the whole range of normal numbers."""
+    given, rng = operands(case), np.random.default_rng(case.seed)
+    lowest, highest = _EXPONENTS[case.dtype]
+    shape = getattr(given, name).shape
+    drawn = rng.uniform(1, 2 - 2**-7, shape) * rng.choice([-1, 1], shape)
+    spread = np.ldexp(drawn, rng.integers(lowest, highest, shape, endpoint=True)).astype(given.x.dtype)
+    one = Operands(np.ones_like(given.x), np.ones_like(given.w), None, np.ones_like(given.cotangent))
+    return replace(one, **{name: spread})
+
+
+def every_exponent_within(name: str) -> Callable[[Surface, Case], Accuracy]:
+    """A body: a normal number of any exponent in an operand, times 1, comes back within its bound."""
+
+    def body(surface: Surface, case: Case) -> Accuracy:
+        given = _every_exponent(case, name)
+        return judge.within(surface.conv1d(case, given), bounds.forward(case, given, own_unit(case.dtype)), "y")
+
+    return body
+
+
+def every_exponent_within_gx(surface: Surface, case: Case) -> Accuracy:
+    """The same of gx, where the cotangent has every exponent."""
+    given = _every_exponent(case, "cotangent")
+    judged = bounds.gradients(case, given, own_unit(case.dtype))["x"]
+    return judge.within(surface.vjp(case, given, "x")["x"], judged, "gx")
+
+
+test_acc_8_every_exponent_in_x = tries(
+    "ACC-8", every_exponent_within("x"), non_empty, prepare=_any_single_product, sampled=True
+)
+test_acc_8_every_exponent_in_w = tries(
+    "ACC-8", every_exponent_within("w"), non_empty, prepare=_any_single_product, sampled=True
+)
+test_acc_8_every_exponent_in_gradients = tries(
+    "ACC-8", every_exponent_within_gx, non_empty, prepare=_single_product_in_gx,
+    extra={"function": "vjp", "wrt": "x"}, sampled=True,
+)  # fmt: skip

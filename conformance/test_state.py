@@ -1,0 +1,111 @@
+"""Chapter INV, continued: what calls leave behind, and what later calls do to a result."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from conv1d_cts.conformance import judge, oracle
+from conv1d_cts.conformance.backend import Answer, Refused, Surface, Violation, call_of, require
+from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.check import tries
+from conv1d_cts.conformance.recipes import operands
+from conv1d_cts.conformance.values import VJP, answers, non_empty, operand_names, small_zeros
+
+_LATER = 4  # rounds of the same calls: a ring of buffers comes round
+
+
+def no_state_is_left(surface: Surface, case: Case) -> None:
+    """Other data of one shape, the weights alone changed, another geometry, the first call again: all are right."""
+    first, second = operands(case), operands(replace(case, seed=case.seed + 1))
+    longer = case.with_geometry(length=case.geometry.length + case.geometry.stride)
+    third = operands(longer)
+    steps = [
+        (case, first), (case, second), (case, replace(first, w=second.w)), (case, replace(first, x=second.x)),
+        (longer, third), (case, first),
+    ]  # fmt: skip
+    found = answers(surface, [call_of(c, given) for c, given in steps])
+    for step, ((c, given), answer) in enumerate(zip(steps, found, strict=True)):
+        judge.equal(require(answer.results[0], "y"), oracle.forward(c, given), f"y of call {step + 1} of 6")
+
+
+def _neighbours(case: Case) -> list[Case]:
+    """The case with one thing changed: what a key that is a little too short takes for the same call."""
+    g = case.geometry
+    lo, hi = g.pads
+    around = (hi, lo) if lo != hi else (lo + hi, 0) if lo else (1, 0)
+    changed = (
+        {"padding": around}, {"padding": (lo + 1, hi + 1)}, {"stride": g.stride + 1}, {"dilation": g.dilation + 1},
+        {"n": g.n + 1}, {"length": g.length + 1},
+    )  # fmt: skip
+    dtype = "float32" if case.dtype != "float32" else "float64"
+    return [
+        *(case.with_geometry(**change) for change in changed),
+        replace(case, bias=not case.bias),
+        replace(case, dtype=dtype),
+    ]
+
+
+def _is_right(case: Case, reply: Answer | Refused) -> bool:
+    """Whether y is the definition's; a refusal is no result, and so not a wrong one."""
+    if isinstance(reply, Refused):
+        return True
+    try:
+        judge.equal(require(reply.results[0], "y"), oracle.forward(case, operands(case)), "y")
+    except Violation:
+        return False
+    return True
+
+
+def neighbours_leave_no_state(surface: Surface, case: Case) -> None:
+    """Calls that differ from each other in one thing: what is right in a fresh process is right after the others."""
+    others = [other for other in _neighbours(case) if non_empty(other)]
+    cases = [case, others[0], others[case.seed % len(others)], case]
+    calls = [call_of(one, operands(one)) for one in cases]
+    for step, (one, reply) in enumerate(zip(cases, surface.sequence(calls), strict=True)):
+        if _is_right(one, reply):
+            continue
+        with surface.backend.fresh_process():
+            (alone,) = surface.sequence([calls[step]])
+        if _is_right(one, alone):
+            again = answers(surface, calls)[step]
+            name = f"y of call {step + 1} of {len(calls)}"
+            judge.equal(require(again.results[0], "y"), oracle.forward(one, operands(one)), name)
+
+
+def no_state_is_left_by_gradients(surface: Surface, case: Case) -> None:
+    """The same of gradients: other data, the weights alone changed, x alone changed."""
+    names = operand_names(case)
+    first, second = operands(case), operands(replace(case, seed=case.seed + 1))
+    steps = [first, second, replace(first, w=second.w), replace(first, x=second.x)]
+    found = answers(surface, [call_of(case, given, "vjp", names) for given in steps])
+    for given, answer in zip(steps, found, strict=True):
+        want = oracle.gradients(case, given)
+        for name, got in zip(names, answer.results, strict=True):
+            judge.equal(require(got, name), want[name], f"g{name} after other calls")
+
+
+def results_stay(surface: Surface, case: Case) -> None:
+    """A result read again after later calls of the same and of other shapes holds the same bits."""
+    given, other = operands(case), operands(replace(case, seed=case.seed + 1))
+    longer = case.with_geometry(length=case.geometry.length + case.geometry.stride)
+    calls = [call_of(case, given), call_of(case, other), call_of(longer, operands(longer))] * _LATER
+    for answer in answers(surface, calls):
+        judge.same_bits(
+            require(answer.later[0], "y"), require(answer.results[0], "y"), "y, read again after later calls,"
+        )
+
+
+def gradients_stay(surface: Surface, case: Case) -> None:
+    """The same of gradients."""
+    names = operand_names(case)
+    data = (operands(case), operands(replace(case, seed=case.seed + 1)))
+    for answer in answers(surface, [call_of(case, given, "vjp", names) for given in data] * _LATER):
+        for name, first, later in zip(names, answer.results, answer.later, strict=True):
+            judge.same_bits(require(later, name), require(first, name), f"g{name}, read again after later calls,")
+
+
+test_inv_7_no_state = tries("INV-7", no_state_is_left, small_zeros, sampled=True)
+test_inv_7_neighbours = tries("INV-7", neighbours_leave_no_state, small_zeros, sampled=True)
+test_inv_7_gradients = tries("INV-7", no_state_is_left_by_gradients, small_zeros, extra=VJP, sampled=True)
+test_inv_8_results_stay = tries("INV-8", results_stay, small_zeros, sampled=True)
+test_inv_8_gradients_stay = tries("INV-8", gradients_stay, small_zeros, extra=VJP, sampled=True)
