@@ -15,26 +15,22 @@ from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
 from conv1d_cts.conformance.recipes import lattice_fits, operands
 from conv1d_cts.conformance.values import (
+    LARGE,
     VJP,
     gradient_is_exact,
     is_plain,
+    largest_extent,
     non_empty,
     operand_names,
+    past_16_bits,
     read_samples,
     with_bias,
 )
 from conv1d_cts.spec.geometry import Geometry
 
-_LARGE = 31
-
 
 def _zeros(case: Case) -> bool:
     return case.padding_mode == "zeros" and non_empty(case)
-
-
-def _largest(case: Case) -> int:
-    g = case.geometry
-    return max(g.n, g.c_in, g.c_out, g.length, g.l_out, g.kernel, g.stride, g.dilation, g.groups, *g.pads)
 
 
 def _vjp(
@@ -59,7 +55,7 @@ test_grad_7_stride_and_dilation = _vjp(
     "GRAD-7", "xwb", lambda c: _zeros(c) and (c.geometry.stride > 1 or c.geometry.dilation > 1)
 )
 test_grad_8_groups = _vjp("GRAD-8", "xwb", lambda c: _zeros(c) and c.geometry.groups > 1)
-test_grad_15_extents = _vjp("GRAD-15", "xwb", lambda c: _zeros(c) and _largest(c) >= _LARGE)
+test_grad_15_extents = _vjp("GRAD-15", "xwb", lambda c: _zeros(c) and largest_extent(c) >= LARGE, own=past_16_bits())
 
 
 def unread_have_none(surface: Surface, case: Case) -> None:
@@ -71,7 +67,7 @@ def unread_have_none(surface: Surface, case: Case) -> None:
 
 test_grad_4_unread_samples = tries(
     "GRAD-4", unread_have_none,
-    lambda c: non_empty(c) and _largest(c) < 300 and not read_samples(c).all(),
+    lambda c: non_empty(c) and largest_extent(c) < 300 and not read_samples(c).all(),
     extra={"function": "vjp", "wrt": "x"},
 )  # fmt: skip
 
@@ -124,7 +120,7 @@ def alone_and_jointly(surface: Surface, case: Case) -> None:
 test_grad_11_alone = tries(
     "GRAD-11",
     alone_and_jointly,
-    lambda c: non_empty(c) and _largest(c) < _LARGE,
+    lambda c: non_empty(c) and largest_extent(c) < LARGE,
     extra={"function": "vjp"},
     sampled=True,
 )
@@ -160,7 +156,7 @@ def jvp_of_vjp_is_exact(surface: Surface, case: Case) -> None:
 
 
 def _for_second_order(case: Case) -> bool:
-    return non_empty(case) and _largest(case) < _LARGE and case.dtype in ("float32", "float64")
+    return non_empty(case) and largest_extent(case) < LARGE and case.dtype in ("float32", "float64")
 
 
 test_grad_13_vjp_of_vjp = tries(
@@ -186,7 +182,7 @@ def complex_convention(surface: Surface, case: Case) -> str | None:
 
 test_grad_14_complex = tries(
     "GRAD-14", complex_convention,
-    lambda c: _zeros(c) and _largest(c) < _LARGE and lattice_fits(c.geometry, c.dtype),
+    lambda c: _zeros(c) and largest_extent(c) < LARGE and lattice_fits(c.geometry, c.dtype),
     prepare=lambda c: replace(c, dtype="complex128" if c.dtype in ("float64", "complex128") else "complex64"),
     extra={"function": "vjp", "wrt": "xw"}, sampled=True, throughout=True,
 )  # fmt: skip

@@ -9,18 +9,19 @@ from conv1d_cts.conformance.backend import Flaw, Surface, Violation
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
 from conv1d_cts.conformance.recipes import lattice_fits, operands
-from conv1d_cts.conformance.values import forward_is_exact, is_plain, non_empty, with_bias
-
-_LARGE = 31  # one below the first power of two of the pool's ladders
+from conv1d_cts.conformance.values import (
+    LARGE,
+    forward_is_exact,
+    is_plain,
+    largest_extent,
+    non_empty,
+    past_16_bits,
+    with_bias,
+)
 
 
 def _zeros(case: Case) -> bool:
     return case.padding_mode == "zeros" and non_empty(case)
-
-
-def _largest(case: Case) -> int:
-    g = case.geometry
-    return max(g.n, g.c_in, g.c_out, g.length, g.l_out, g.kernel, g.stride, g.dilation, g.groups, *g.pads)
 
 
 def dtype_is_kept(surface: Surface, case: Case) -> None:
@@ -44,7 +45,9 @@ test_op_5_depthwise = tries("OP-5", forward_is_exact, lambda c: _zeros(c) and c.
 test_op_6_bias = tries("OP-6", forward_is_exact, _zeros, prepare=with_bias)
 test_op_7_dtype = tries("OP-7", dtype_is_kept, non_empty)
 test_op_8_pointwise = tries("OP-8", forward_is_exact, lambda c: _zeros(c) and c.geometry.kernel == 1)
-test_op_9_extents = tries("OP-9", forward_is_exact, lambda c: _zeros(c) and _largest(c) >= _LARGE)
+test_op_9_extents = tries(
+    "OP-9", forward_is_exact, lambda c: _zeros(c) and largest_extent(c) >= LARGE, own=past_16_bits()
+)
 
 
 def _complex(case: Case) -> Case:
@@ -54,7 +57,7 @@ def _complex(case: Case) -> Case:
 
 test_op_10_complex = tries(
     "OP-10", forward_is_exact,
-    lambda c: _zeros(c) and _largest(c) < _LARGE and lattice_fits(c.geometry, c.dtype),
+    lambda c: _zeros(c) and largest_extent(c) < LARGE and lattice_fits(c.geometry, c.dtype),
     prepare=_complex, sampled=True
 )  # fmt: skip
 

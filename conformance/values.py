@@ -80,6 +80,28 @@ def small_zeros(case: Case) -> bool:
     return case.padding_mode == "zeros" and non_empty(case) and max(*g.x_shape, *g.w_shape, *g.y_shape) <= 64
 
 
+LARGE = 31  # one below the first power of two of the pool's ladders
+_PAST_16_BITS = 2**16 + 2
+
+
+def largest_extent(case: Case) -> int:
+    """The largest of the extents and parameters."""
+    g = case.geometry
+    return max(g.n, g.c_in, g.c_out, g.length, g.l_out, g.kernel, g.stride, g.dilation, g.groups, *g.pads)
+
+
+def past_16_bits() -> list[Case]:
+    """Each extent in turn, the dilation and each side of the padding, past what 16 bits hold; strides are ERR-7's."""
+    m = _PAST_16_BITS
+    geometries = (
+        Geometry(m, 1, 2, 4, 2), Geometry(1, m, 2, 3, 1), Geometry(1, 1, m, 4, 2), Geometry(1, m, m, 3, 1, groups=m),
+        Geometry(1, 2, 2, m, 3), Geometry(1, 1, 2, m + 3, m), Geometry(1, 1, 2, m + 3, 2, dilation=m),
+        Geometry(1, 1, 2, 5, 3, padding=(m, 0)), Geometry(1, 1, 2, 5, 3, padding=(0, m)),
+        Geometry(1, 1, 2, 5, 3, padding=(m, m)),
+    )  # fmt: skip
+    return [Case(geometry, seed=1) for geometry in geometries]
+
+
 def answers(surface: Surface, calls: list[Call]) -> list[Answer]:
     """The answers to calls made one after another. Raises Refused where one of them is."""
     found = []

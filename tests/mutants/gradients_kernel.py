@@ -193,6 +193,18 @@ def gw_squeezed_when_pointwise(m: Backend, rng: Rng) -> Witness:
 
 
 @mutant
+def gw_averaged_over_filters(m: Backend, rng: Rng) -> Witness:
+    """With one channel and no more than T filters (2 to 6), each gets the mean of their gw (kind: broadcast)."""
+    most = draw(rng, 2, 6)
+
+    def average(gw: Array, p: Plan) -> None:
+        gw[...] = gw.mean(axis=0, keepdims=True)
+
+    m.edit("grad_w", lambda p: p.c_in == 1 and 1 < p.c_out <= most, average)
+    return Call(c_out=most, ask="w")
+
+
+@mutant
 def gb_averaged(m: Backend, rng: Rng) -> Witness:
     """The gb is the mean over the batch instead of the sum, where N > T (1 to 8) (kind: averaged)."""
     most = draw(rng, 1, 8)

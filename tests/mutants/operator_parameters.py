@@ -231,3 +231,23 @@ def bias_twice_in_chunked_channels(m: Backend, rng: Rng) -> Witness:
         "spread", lambda p: p.fan_in > chunk, lambda b, p: clear(b, np.s_[...], b * b.dtype.type(-(-p.fan_in // chunk)))
     )
     return Call(c_in=chunk + 1, bias=True)
+
+
+@mutant
+def positions_of_sixteen_bits(m: Backend, rng: Rng) -> Witness:
+    """Positions of y from 2^16 on are written modulo 2^16 (kind: index of 16 bits)."""
+
+    def wrap(y: Array, p: Plan) -> None:
+        beyond = y[..., 2**16 :].copy()
+        y[..., : beyond.shape[2]] = beyond
+        y[..., 2**16 :] = 0
+
+    m.edit("forward", lambda p: 2**16 < p.l_out < 2**17, wrap)
+    return Call(length=2**16 + draw(rng, 1, 9), kernel=1)
+
+
+@mutant
+def items_beyond_grid(m: Backend, rng: Rng) -> Witness:
+    """Items from 65535 on are never computed (kind: a grid's extent of 16 bits, unchecked)."""
+    m.edit("forward", lambda p: p.n > 65535, lambda y, p: clear(y, np.s_[65535:]))
+    return Call(n=65535 + draw(rng, 1, 3), length=1, kernel=1)
