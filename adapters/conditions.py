@@ -47,6 +47,7 @@ _NODES = (
     ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn, ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.FloorDiv, ast.Mod, ast.Name,
     ast.Load, ast.Constant, ast.Tuple, ast.List,
 )  # fmt: skip
+_EVALUATOR = EvalWithCompoundTypes(functions={})  # one for all: making it takes longer than most conditions
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ class Condition:
 
     def holds(self, facts: Mapping[str, Fact]) -> bool:
         """Whether the condition holds for a call with these facts; names not given have their plain value."""
-        evaluator = EvalWithCompoundTypes(names={**FACTS, **facts}, functions={})
+        _EVALUATOR.names = {**FACTS, **facts}
         try:
-            return bool(evaluator.eval(self.text, previously_parsed=self._node))
+            return bool(_EVALUATOR.eval(self.text, previously_parsed=self._node))
         except (InvalidExpression, TypeError, ZeroDivisionError) as error:
             raise ValueError(f"condition {self.text!r}: {error}") from None

@@ -114,6 +114,7 @@ class Backend:
     limits: Limits = field(default_factory=Limits)
     in_process: bool = False
     fingerprints: dict[tuple[str, str, str], Fingerprint] = field(default_factory=dict)  # by surface, dtype, function
+    seconds: float = 0.0  # spent in the adapter and its framework so far, by the process's own clock
     last: tuple[str, list[Call], list[Answer | Refused]] | None = None  # surface, calls of the last request, answers
     _process: BackendProcess | InProcess | None = field(default=None, repr=False)
     _spare: BackendProcess | InProcess | None = field(default=None, repr=False)
@@ -159,6 +160,7 @@ class Backend:
             # The next one loads its framework while this death is being looked at.
             self._process, self._spare = self._spare or self._start(), self._start()
             raise
+        self.seconds += reply.pop("seconds", 0.0)
         if self.process.outgrown:
             self.replace_process()
         return reply

@@ -45,7 +45,10 @@ class LimitRecord:
 
 @dataclass
 class Tally:
-    """One check on one surface. `failure` is the evidence of an unexpected failure, `kind` its verdict."""
+    """One check on one surface. `failure` is the evidence of an unexpected failure, `kind` its verdict.
+
+    `backend_seconds` are those that the backend's process spent in the adapter and its framework.
+    """
 
     clause: str
     surface: str
@@ -62,6 +65,7 @@ class Tally:
     power: dict[str, float] = field(default_factory=dict)
     shares: dict[tuple[str, int], float] = field(default_factory=dict)
     fingerprints: list[Fingerprint] = field(default_factory=list)
+    backend_seconds: float = 0.0
 
     def held(self, finding: str | Accuracy | Fingerprint | None, case: dict[str, Any]) -> None:
         """Count an example that held: what it showed, or how near it came to its bounds. One without any is void."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ SIGNIFICAND_BITS = {
     "float16": 11, "bfloat16": 8, "float32": 24, "float64": 53, "complex64": 24, "complex128": 53,
     "int8": 7, "uint8": 8, "int16": 15, "int32": 31, "int64": 63,
 }  # fmt: skip
+_REMEMBERED = 512  # cases whose arrays are kept: as many as a pool has, since one check after another goes through it
 LARGEST_FILL = 3  # the padding value of a lattice case, its sign apart; a multiple of 1/2
 _LARGEST_LATTICE_VALUE = 100  # 7 bits: an operand that bfloat16 holds exactly
 
@@ -101,8 +103,9 @@ def _cancel(x: Array, w: Array) -> None:
     x[:, 1:channels:2] = x[:, 0:channels:2]
 
 
+@lru_cache(_REMEMBERED)
 def operands(case: Case) -> Operands:
-    """The arrays of a case. Equal cases give equal bytes."""
+    """The arrays of a case, not to be written to. Equal cases give equal bytes."""
     g = case.geometry
     rng = np.random.default_rng([case.seed, g.n, g.c_in, g.length, g.kernel])
     draw = _DRAWS[case.recipe](rng, case)
@@ -124,4 +127,6 @@ def operands(case: Case) -> Operands:
     if case.layout == "broadcast":
         for array in arrays:
             array[...] = array[:1]
+    for array in arrays:
+        array.flags.writeable = False
     return Operands(x, w, b if case.bias else None, cotangent, tangents)

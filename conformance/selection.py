@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import compress
+from operator import not_
 from typing import Any
 
 from conv1d_cts.conformance.cases import Case
@@ -27,10 +29,12 @@ class Selection:
         own = list(self.select(()))
         first = [e for e in self.select(recorded) if e not in own]
         selected = [e for e in self.select((*recorded, *cases)) if e not in first]
-        possible = [e for e in selected if not self.is_limited(e)]
-        forbidden = [e for e in (*selected, *self.select(limited)) if self.is_limited(e)]
-        possible += self._relatives([e for e in selected if isinstance(e, Case) and self.is_limited(e)], possible)
-        bare = (e.without_bias() for e in selected if isinstance(e, Malformed) and self.is_limited(e))
+        inside = [self.is_limited(e) for e in selected]
+        possible = list(compress(selected, map(not_, inside)))
+        refused = list(compress(selected, inside))
+        forbidden = refused + [e for e in self.select(limited) if self.is_limited(e)]
+        possible += self._relatives([e for e in refused if isinstance(e, Case)], possible)
+        bare = (e.without_bias() for e in refused if isinstance(e, Malformed))
         possible += [e for e in bare if e and not self.is_limited(e)]
         chosen = possible if self.sample is None else evenly(possible, self.sample)
         return [*first, *chosen, *evenly(forbidden, few)]
@@ -38,4 +42,5 @@ class Selection:
     def _relatives(self, limited: Sequence[Case], known: Sequence[Any]) -> list[Case]:
         """The nearest relatives outside limits of cases that the check made itself, as far as it is for them."""
         found = (nearest(case, lambda relative: not self.is_limited(relative)) for case in limited)
-        return [case for case in dict.fromkeys(found) if case and case not in known and case in self.select((case,))]
+        new = dict.fromkeys(case for case in found if case)
+        return [case for case in new if case not in known and case in self.select((case,))]

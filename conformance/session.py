@@ -145,13 +145,14 @@ class Session:
 
         The `last` check of a clause on a surface also judges whether its deviations are stale.
         """
-        earlier = self.tallies.setdefault((check.clause, surface), [])
+        earlier, before = self.tallies.setdefault((check.clause, surface), []), self.backend.seconds
         try:
             tally = self._trials[surface].run(check, earlier, last)
         except Exception as error:
             frame = traceback.extract_tb(error.__traceback__)[-1]
             message = f"{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})"
             tally = Tally(check.clause, surface, check.minimum, kind="error", failure={"message": message})
+        tally.backend_seconds = self.backend.seconds - before
         earlier.append(tally)
         return tally
 
@@ -231,6 +232,7 @@ class Session:
             "run": {
                 "started": self.started.isoformat(timespec="seconds"),
                 "seconds": round(time.monotonic() - self._clock, 1),
+                "backend_seconds": round(sum(t.backend_seconds for found in self.tallies.values() for t in found), 1),
                 "host": {"machine": platform.machine(), "system": platform.system()},
                 "python": own["process"]["python"],
                 "platform": own["process"]["platform"],

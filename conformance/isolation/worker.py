@@ -13,8 +13,10 @@ import platform
 import signal
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 from types import ModuleType
 from typing import Any
 
@@ -114,9 +116,18 @@ class Worker:
     def __init__(self, adapter: Any, device: str) -> None:
         self.adapter = adapter
         self.device = device
+        self.seconds = 0.0
 
     def answer(self, request: Answer) -> Answer:
-        """Carry out one request; an exception of the backend becomes an answer, anything else is left to rise."""
+        """Carry out one request; an exception of the backend becomes an answer, anything else is left to rise.
+
+        `seconds` in the answer are those spent in the adapter and its framework.
+        """
+        self.seconds = 0.0
+        answer = self._carry_out(request)
+        return {**answer, "seconds": self.seconds}
+
+    def _carry_out(self, request: Answer) -> Answer:
         try:
             if request["program"] == "sequence":
                 return self._sequence(request["requests"])
@@ -126,6 +137,15 @@ class Worker:
             return self._report(request, arrays, results)
         except Exception as error:
             return {"refused": _own_message(error)}
+
+    @contextmanager
+    def _inside(self) -> Iterator[None]:
+        """Count the seconds spent inside as the backend's."""
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += perf_counter() - started
 
     def _to_native(self, array: Array) -> Native:
         convert = getattr(self.adapter, "to_native", None)
@@ -138,11 +158,12 @@ class Worker:
         return array
 
     def _prepare(self, request: Answer) -> tuple[dict[str, Native], Task]:
-        layout = request["layout"]
-        arrays = {
-            name: None if payload is None else self._to_native(arrange(decode(payload), layout))
+        laid_out = {
+            name: None if payload is None else arrange(decode(payload), request["layout"])
             for name, payload in request["arrays"].items()
         }
+        with self._inside():
+            arrays = {name: None if array is None else self._to_native(array) for name, array in laid_out.items()}
         given = json.loads(request["attributes"])
         attributes = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
         surface = _surfaces(self.adapter)[request["surface"]]
@@ -150,7 +171,8 @@ class Worker:
 
     def _compute(self, request: Answer) -> tuple[dict[str, Native], list[Native]]:
         arrays, task = self._prepare(request)
-        return arrays, PROGRAMS[request["program"]](task)
+        with self._inside():
+            return arrays, PROGRAMS[request["program"]](task)
 
     def _witnessed(self, request: Answer) -> Answer:
         """The report of a call, and the packages that the adapter's own code called to compute it (CONF-1).
@@ -164,8 +186,9 @@ class Worker:
         return {**self._report(request, arrays, results), "called": sorted(witness.packages)}
 
     def _report(self, request: Answer, arrays: Mapping[str, Native], results: list[Native]) -> Answer:
-        read = [None if result is None else self._to_numpy(result) for result in results]
-        operands = {name: self._to_numpy(native) for name, native in arrays.items() if native is not None}
+        with self._inside():
+            read = [None if result is None else self._to_numpy(result) for result in results]
+            operands = {name: self._to_numpy(native) for name, native in arrays.items() if native is not None}
         answer: Answer = {
             "results": [None if array is None else encode(array) for array in read],
             "modified": [n for n, a in operands.items() if a.tobytes() != request["arrays"][n]["data"]],
