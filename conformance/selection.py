@@ -16,7 +16,10 @@ from conv1d_cts.conformance.relatives import nearest
 
 @dataclass(frozen=True)
 class Selection:
-    """A check's choice among cases, and what limits forbid it; at most `sample` examples outside limits, if given."""
+    """A check's choice among cases, and what limits forbid it.
+
+    Of the examples outside limits at most `sample` where that is given, beside all that the check makes itself.
+    """
 
     select: Callable[[tuple[Case, ...]], Iterable[Any]]
     is_limited: Callable[[Any], bool]
@@ -36,8 +39,10 @@ class Selection:
         possible += self._relatives([e for e in refused if isinstance(e, Case)], possible)
         bare = (e.without_bias() for e in refused if isinstance(e, Malformed))
         possible += [e for e in bare if e and not self.is_limited(e)]
-        chosen = possible if self.sample is None else evenly(possible, self.sample)
-        return [*first, *chosen, *evenly(forbidden, few)]
+        if self.sample is not None:
+            made = [e for e in possible if e in own]
+            possible = [*made, *evenly([e for e in possible if e not in made], self.sample)]
+        return [*first, *possible, *evenly(forbidden, few)]
 
     def _relatives(self, limited: Sequence[Case], known: Sequence[Any]) -> list[Case]:
         """The nearest relatives outside limits of cases that the check made itself, as far as it is for them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -30,23 +31,25 @@ def _explicit(holds: Callable[[int, int, int], bool]) -> Callable[[Case], bool]:
 
 
 def _named(name: str) -> Callable[[Case], bool]:
-    """Cases with that padding, where it matters: a name that adds nothing would be any other name."""
+    """Cases with that padding, where it matters: under stride 1 a name that adds nothing would be any other name."""
 
     def telling(case: Case) -> bool:
         g = case.geometry
-        return g.padding == name and case.padding_mode == "zeros" and non_empty(case) and g.span > 1
+        return g.padding == name and case.padding_mode == "zeros" and non_empty(case) and (g.span > 1 or g.stride > 1)
 
     return telling
 
 
-def _long_kernels(name: str) -> Iterator[Case]:
-    """That padding for kernels longer than those of the pool, with every small stride and dilation."""
+def _edges(name: str) -> Iterator[Case]:
+    """That padding for kernels longer than those of the pool, and for strides past the window with every remainder."""
     for kernel, stride, dilation in ((8, 1, 1), (11, 2, 1), (14, 3, 1), (16, 1, 2), (17, 2, 2), (33, 1, 1)):
         yield Case(Geometry(2, 2, 3, 2 * kernel + 5, kernel, stride, dilation, 1, name), seed=kernel)
+    for kernel, length in product((1, 2), range(10, 15)):
+        yield Case(Geometry(2, 2, 3, length, kernel, stride=5, padding=name), seed=length)
 
 
 def _name(clause: str, name: str) -> Any:
-    return tries(clause, forward_is_exact, _named(name), own=_long_kernels(name))
+    return tries(clause, forward_is_exact, _named(name), own=_edges(name))
 
 
 def _mode(mode: str) -> Callable[[Case], bool]:

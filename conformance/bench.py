@@ -1,0 +1,196 @@
+"""How fast the suite is: `python -m conv1d_cts.conformance.bench` prints a table of goals and what was measured.
+
+Each row is a run of its own in this interpreter's environment; a framework that is not installed is left out by name.
+Nothing else should run on the machine meanwhile. No test depends on these figures: machines are noisy.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from math import exp, log
+from pathlib import Path
+from statistics import fmean
+from textwrap import dedent
+from typing import Any
+
+import click
+import numpy as np
+import psutil
+
+from conv1d_cts.adapters import registry
+from conv1d_cts.conformance.catalog import checks
+from conv1d_cts.conformance.session import Options, Session
+from conv1d_cts.reference.convolution import conv1d
+
+_FIRST_SURFACE = {"torch": "functional", "tensorflow": "functional", "jax": "functional"}
+_GOALS = {"torch": 30, "tensorflow": 60, "jax": 60}  # seconds
+_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of `certify`: its wall-clock time, the peak memory of the suite's own process, and its certificate."""
+
+    seconds: float
+    peak_bytes: int
+    certificate: dict[str, Any]
+
+    @property
+    def backend_share(self) -> float:
+        """The share of the run that was spent inside the backend's own calls."""
+        return float(self.certificate["run"]["backend_seconds"]) / self.seconds
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table."""
+
+    what: str
+    goal: str
+    measured: str
+    met: bool | None = None
+
+    def __str__(self) -> str:
+        """As a line of Markdown."""
+        return f"| {self.what} | {self.goal} | {self.measured} | { {True: 'yes', False: 'no', None: '-'}[self.met] } |"
+
+
+def certify(*arguments: str) -> Run:
+    """Run `certify` with these arguments in a process of its own. Raises CalledProcessError where it fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-c", "from conv1d_cts.cli import main; main()", "certify", *arguments]
+        started, peak = time.monotonic(), 0
+        with subprocess.Popen([*command, "--quiet", "--out", folder], stdout=subprocess.DEVNULL) as process:
+            observed = psutil.Process(process.pid)
+            while process.poll() is None:
+                try:
+                    peak = max(peak, observed.memory_info().rss)
+                except psutil.NoSuchProcess:
+                    break
+                time.sleep(_POLL_SECONDS)
+        seconds = time.monotonic() - started
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command)
+        (path,) = Path(folder).glob("*.json")
+        return Run(seconds, peak, json.loads(path.read_text(encoding="utf-8")))
+
+
+def quick_numpy() -> Iterator[Row]:
+    """From the command to the verdict."""
+    seconds = certify("numpy", "--profile", "quick").seconds
+    what = "`certify numpy --profile quick`, from the command to the verdict"
+    yield Row(what, "5 s", f"{seconds:.1f} s", seconds <= 5)
+
+
+def frameworks() -> Iterator[Row]:
+    """The standard profile on one surface; of torch also what its run shows of the suite itself."""
+    for name, goal in _GOALS.items():
+        what = f"`certify {name}`, standard profile, one surface, imports included"
+        if find_spec(name) is None:
+            yield Row(what, f"{goal} s", "not installed")
+            continue
+        one = certify(name, "--surface", _FIRST_SURFACE[name])
+        yield Row(what, f"{goal} s", f"{one.seconds:.1f} s", one.seconds <= goal)
+        if name == "torch":
+            share, megabytes = one.backend_share, one.peak_bytes / 1e6
+            yield Row("share of it spent inside the backend's own calls", "40 %", f"{share:.0%}", share >= 0.4)
+            yield Row("peak memory of the suite's process in it", "500 MB", f"{megabytes:.0f} MB", megabytes <= 500)
+            two = certify(name, "--surface", _FIRST_SURFACE[name], "--jobs", "2")
+            ratio = one.seconds / two.seconds
+            yield Row("two workers against one in it", "1.7x", f"{ratio:.2f}x", ratio >= 1.7)
+
+
+_FAULTY = """
+    import numpy as np
+    from conv1d_cts.adapters import numpy_adapter as right
+
+    name, versions, native, devices, transforms, to_native = (
+        "faulty", {"faulty": "1"}, "numpy", ("cpu",), {}, np.array)
+
+
+    def conv1d(x, w, b=None, **parameters):
+        y = right.surfaces["functional"](x, w, b, **parameters)
+        y[..., 16:] += y[..., 16:] != 0
+        return y
+
+
+    surfaces = {"functional": conv1d}
+"""
+
+
+def a_failure() -> Iterator[Row]:
+    """The slowest check that meets a fault: from its start to the failure, shrunk and with its script."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "faulty.py")
+        path.write_text(dedent(_FAULTY), encoding="utf-8")
+        session, slowest = Session(Options(str(path), python=sys.executable)), 0.0
+        try:
+            for _, check in checks():
+                started = time.monotonic()
+                if session.run(check, session.surface_names[0]).kind == "fail":
+                    slowest = max(slowest, time.monotonic() - started)
+        finally:
+            session.close()
+    yield Row("a clause's failure, shrunk and reported: the slowest", "10 s", f"{slowest:.1f} s", slowest <= 10)
+
+
+_GEOMETRIES = ((1, 1, 1, 1000, 3), (8, 16, 16, 128, 3), (4, 64, 64, 256, 5), (32, 32, 32, 64, 9), (2, 256, 256, 100, 1))
+
+
+def _fastest(call: Callable[[], Any]) -> float:
+    """Seconds of the fastest of several calls, those of all threads together: what one thread would take."""
+    times = []
+    for _ in range(9):
+        started = time.process_time()
+        for _ in range(5):
+            call()
+        times.append(time.process_time() - started)
+    return min(times)
+
+
+def reference() -> Iterator[Row]:
+    """The reference on NumPy against torch's conv1d: float64, one thread, geometric mean over a few shapes."""
+    what = "reference on numpy / torch, one thread, float64, geometric mean"
+    if find_spec("torch") is None:
+        yield Row(what, "1.0", "not installed")
+        return
+    source = registry.find("torch")
+    torch, logs = registry.load(source.module, source.path), []
+    theirs = torch.surfaces[_FIRST_SURFACE["torch"]]
+    for n, c_in, c_out, length, kernel in _GEOMETRIES:
+        rng = np.random.default_rng(0)
+        x, w = rng.standard_normal((n, c_in, length)), rng.standard_normal((c_out, c_in, kernel))
+        native = torch.to_native(x, "cpu"), torch.to_native(w, "cpu")
+        logs.append(log(_fastest(partial(conv1d, x, w)) / _fastest(partial(theirs, *native))))
+    ratio = exp(fmean(logs))
+    yield Row(what, "1.0", f"{ratio:.2f}", ratio <= 1)
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path), help="A file to write the table to as well.")
+def main(out: Path | None) -> None:
+    """Measure, and print the table."""
+    lines = ["| what | goal | measured | met |", "| --- | --- | --- | --- |"]
+    print(*lines, sep="\n", flush=True)
+    for rows in (quick_numpy, frameworks, a_failure, reference):
+        for row in rows():
+            print(row, flush=True)
+            lines.append(str(row))
+    place = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    lines += ["", f"Measured by `python -m conv1d_cts.conformance.bench` on {place}."]
+    if out:
+        out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
