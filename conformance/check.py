@@ -33,8 +33,8 @@ class Check:
 
     `select` takes the pool and gives the examples that can tell right from wrong; `extra` are facts that every example
     shares (the program it runs); `may_refuse` where the clause allows a clean refusal, `must_refuse` where it asks for
-    one; a `sampled` check takes an even sample of those from the pool; fewer than `minimum` that held prove nothing. What the
-    body finds must be one thing `throughout` where the clause calls a mixture a fault.
+    one; a `sampled` check takes an even sample of those from the pool; fewer than `minimum` that held prove nothing.
+    What the body finds must be one thing `throughout` where the clause calls a mixture a fault.
     """
 
     clause: str

@@ -153,8 +153,8 @@ def zeros_switch_no_gradient_off(judged: str, name: str, other: str) -> Callable
     return body
 
 
-test_val_1_zero_weights = tries("VAL-1", zeros_switch_nothing_off("x", "w"), _small_zeros, sampled=True)
-test_val_4_zero_samples = tries("VAL-4", zeros_switch_nothing_off("w", "x"), _unpadded, sampled=True)
+test_val_1_zero_weights = tries("VAL-1", zeros_switch_nothing_off("x", "w"), _small_zeros)
+test_val_4_zero_samples = tries("VAL-4", zeros_switch_nothing_off("w", "x"), _unpadded)
 
 
 def _skipping(case: Case, given: Operands, at: tuple[int, ...]) -> Array:
@@ -215,17 +215,13 @@ test_val_7_cotangent_at_padding = tries(  # but gw, whose taps meet padded posit
     extra=VJP, sampled=True,
 )  # fmt: skip
 
-test_val_7_zero_weights = tries(
-    "VAL-7", zeros_switch_no_gradient_off("x", "cotangent", "w"), _unpadded, extra=VJP, sampled=True
-)
-test_val_7_zero_samples = tries(
-    "VAL-7", zeros_switch_no_gradient_off("w", "cotangent", "x"), _unpadded, extra=VJP, sampled=True
-)
+test_val_7_zero_weights = tries("VAL-7", zeros_switch_no_gradient_off("x", "cotangent", "w"), _unpadded, extra=VJP)
+test_val_7_zero_samples = tries("VAL-7", zeros_switch_no_gradient_off("w", "cotangent", "x"), _unpadded, extra=VJP)
 test_val_9_zero_cotangents_on_weights = tries(
-    "VAL-9", zeros_switch_no_gradient_off("x", "w", "cotangent"), _unpadded, extra=VJP, sampled=True
+    "VAL-9", zeros_switch_no_gradient_off("x", "w", "cotangent"), _unpadded, extra=VJP
 )
 test_val_9_zero_cotangents_on_samples = tries(
-    "VAL-9", zeros_switch_no_gradient_off("w", "x", "cotangent"), _small_zeros, extra=VJP, sampled=True
+    "VAL-9", zeros_switch_no_gradient_off("w", "x", "cotangent"), _small_zeros, extra=VJP
 )
 test_val_9_weight = tries("VAL-9", acts_on("x", "w", np.nan, np.inf), _small_zeros, extra=VJP)
 test_val_9_sample = tries("VAL-9", acts_on("w", "x", np.nan, np.inf), _small_zeros, extra=VJP)
