@@ -123,6 +123,16 @@ def test_a_backend_that_flushes_subnormals_does_not_touch_the_suite(tmp_path: Pa
     assert np.float64(5e-324) / 1 == 5e-324
 
 
+def test_the_process_tells_how_long_it_was_inside_the_backend(tmp_path: Path) -> None:
+    surface = surface_of(adapter_file(tmp_path, "import time; time.sleep(0.2)"))
+    try:
+        surface.answer(CALL)
+        surface.sequence([CALL, CALL])
+        assert surface.backend.seconds >= 0.6
+    finally:
+        surface.backend.close()
+
+
 def test_an_exception_is_a_refusal_with_its_type(tmp_path: Path) -> None:
     surface = surface_of(adapter_file(tmp_path, "raise ArithmeticError('not today')"))
     try:

@@ -66,3 +66,11 @@ def test_a_malformed_call_is_tried_without_the_bias_that_a_surface_lacks() -> No
     able = [call for call in selection.examples((), (), (), 0) if not call.base.bias]
     assert {call.rule for call in able} == {call.rule for call in malformed.mixed_dtypes() if "b" not in call.dtypes}
     assert all(call.call().arrays["b"] is None for call in able)
+
+
+def test_a_sample_is_taken_of_the_pool_alone() -> None:
+    own = [Case(Geometry(1, 1, 1, length, 1)) for length in range(1, 6)]
+    selection = Selection(lambda cases: [*own, *cases], lambda example: False, sample=2)
+    chosen = selection.examples((), tuple(POOL), (), 0)
+    assert chosen[:5] == own
+    assert len(chosen) == 7
