@@ -18,7 +18,7 @@ _LIMIT: Final = 4000
 
 
 def summary(certificates: Sequence[Certificate], broken: Sequence[str], clauses: Mapping[str, Clause]) -> str:
-    """The Markdown page: one table, then every failure and deviation with its case and reproducer."""
+    """The Markdown page: one table, then every failure and each deviation once, with a case and its reproducer."""
     lines = ["# conv1d conformance", "", *_notes(certificates, broken), *_table(certificates), *_accuracy(certificates)]
     lines += _arithmetic(certificates)
     for certificate in certificates:
@@ -95,12 +95,14 @@ def _details(certificate: Certificate, clauses: Mapping[str, Clause]) -> Iterato
     found = facts.findings(certificate)
     if found:
         yield from (f"## {markdown(_title(certificate))}", "")
-    for finding in (finding for finding in found if finding.kind != "error"):
+    for finding in (finding for finding in found if finding.kind not in ("error", "deviation")):
         row = rows[finding.clause, finding.surface]
         clause = clauses.get(row["id"])
         title = markdown(clause.title) if clause else "a clause that this version of the spec does not have"
         yield from (f"### {row['id']} {title}", "", f"{_kind(finding)} on `{_code(row['surface'])}`", "")
-        yield from _evidence(certificate, row)
+        yield from (*_facts(row["evidence"]), *_how(certificate, row["evidence"]))
+    places = dict.fromkeys((f.clause, f.surface) for f in found if f.kind == "deviation")
+    yield from _known(certificate, [rows[place] for place in places])
     yield from _errors([row for row in certificate["clauses"] if row["verdict"] == "error"])
 
 
@@ -118,14 +120,31 @@ def _kind(finding: facts.Finding) -> str:
     )
 
 
-def _evidence(certificate: Certificate, row: ClauseRow) -> Iterator[str]:
-    for entry in row["evidence"].get("deviations", ()):
-        link = f" See <{_code(entry['link'])}>." if str(entry["link"]).startswith("https://") else ""
-        yield from (f"Recorded deviation: {markdown(entry['reason'])}.{link}", "", *_facts(certificate, entry))
-    yield from _facts(certificate, row["evidence"])
+def _known(certificate: Certificate, rows: Iterable[ClauseRow]) -> Iterator[str]:
+    """Each recorded deviation once: where it shows, and its first case; the page has those of every clause."""
+    shown: dict[tuple[str, str], list[tuple[ClauseRow, Mapping[str, Any]]]] = {}
+    for row in rows:
+        for entry in row["evidence"].get("deviations", ()):
+            shown.setdefault((str(entry["reason"]), str(entry["reproducer"])), []).append((row, entry))
+    if shown:
+        (_, any_entry), *_rest = next(iter(shown.values()))
+        yield from ("### Recorded deviations", "", *_how(certificate, any_entry))
+    for (reason, _), places_of in shown.items():
+        first = places_of[0][1]
+        link = f" See <{_code(first['link'])}>." if str(first["link"]).startswith("https://") else ""
+        yield from (f"**{markdown(reason.rstrip('.'))}.**{link}", "")
+        places: dict[str, dict[str, None]] = {}
+        for row, _entry in places_of:
+            places.setdefault(row["id"], {})[f"`{_code(row['surface'])}`"] = None
+        yield from (f"In {'; '.join(f'{clause} on {names}' for clause, names in _joined(places))}.", "")
+        yield from _facts(first)
 
 
-def _facts(certificate: Certificate, evidence: Mapping[str, Any]) -> Iterator[str]:
+def _joined(places: Mapping[str, Iterable[str]]) -> Iterator[tuple[str, str]]:
+    return ((clause, ", ".join(names)) for clause, names in places.items())
+
+
+def _facts(evidence: Mapping[str, Any]) -> Iterator[str]:
     for key in ("message", "when", "case", "expected", "got", "confirmed", "history", "no reproducer", "reproducer"):
         value = evidence.get(key)
         if value in (None, "", {}):
@@ -133,6 +152,10 @@ def _facts(certificate: Certificate, evidence: Mapping[str, Any]) -> Iterator[st
         text = facts.case_line(value) if isinstance(value, dict) else str(value)
         limit, language = (SCRIPT, "python") if key == "reproducer" else (_LIMIT, "text")
         yield from (f"{key}:", "", fenced(shorten(text, limit), language), "")
+
+
+def _how(certificate: Certificate, evidence: Mapping[str, Any]) -> Iterator[str]:
+    """How a reproducer is run, and on what it was."""
     if evidence.get("reproducer"):
         yield from (*(f"- {markdown(line)}" for line in facts.how(certificate, evidence)), "")
 
