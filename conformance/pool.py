@@ -238,12 +238,36 @@ def small_ladder(rng: random.Random, dtypes: tuple[str, ...]) -> Iterator[Case]:
 
 
 def common(rng: random.Random, dtypes: tuple[str, ...]) -> Iterator[Case]:
-    """The shapes that models are made of: every small kernel, no stride, dilation or groups; one channel and many."""
+    """The shapes that models are made of: dense, strided and depthwise, of every small kernel or vector width."""
+    for geometry in chain(_dense(rng), _strided(rng), _depthwise(rng)):
+        yield _case(rng, geometry, rng.choice(dtypes), rng.random() < 0.75)
+
+
+def _dense(rng: random.Random) -> Iterator[Geometry]:
+    """No stride, dilation or groups; one channel and many."""
     for kernel in range(1, 10):
         for c_in, c_out in product((1, rng.randint(2, 48)), (1, rng.randint(2, 48))):
             pad = rng.choice((0, kernel // 2))
-            geometry = Geometry(rng.randint(1, 3), c_in, c_out, kernel + rng.randint(1, 30), kernel, padding=(pad, pad))
-            yield _case(rng, geometry, rng.choice(dtypes), rng.random() < 0.75)
+            yield Geometry(rng.randint(1, 3), c_in, c_out, kernel + rng.randint(1, 30), kernel, padding=(pad, pad))
+
+
+def _strided(rng: random.Random) -> Iterator[Geometry]:
+    """Strides from 2, few channels into many and many into few, of short inputs and long ones."""
+    for kernel in range(1, 10):
+        few, many = rng.randint(1, 3), rng.randint(17, 48)
+        for c_in, c_out in ((few, many), (many, few)):
+            pad, left = rng.choice((0, kernel // 2)), rng.choice((rng.randint(0, 4), rng.randint(5, 30)))
+            stride = rng.choice((2, 2, 3, max(2, kernel)))
+            yield Geometry(rng.randint(1, 3), c_in, c_out, kernel + left, kernel, stride, padding=(pad, pad))
+
+
+def _depthwise(rng: random.Random) -> Iterator[Geometry]:
+    """As many groups as channels, of every width of a vector unit and between, with a stride and without."""
+    for channels, stride in product((2, 3, 4, 6, 8, 12, 16, 24, 32), (1, 2)):
+        kernel, c_out = rng.choice((1, 2, 3, 3, 4, 5, 7)), channels * rng.choice((1, 1, 2))
+        pad = rng.choice((0, kernel // 2))
+        length = kernel + rng.randint(1, 20)
+        yield Geometry(rng.randint(1, 3), channels, c_out, length, kernel, stride, 1, channels, (pad, pad))
 
 
 def powers_of_two(rng: random.Random, exponents: Iterable[int], dtypes: tuple[str, ...]) -> Iterator[Case]:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
+
+from conv1d_cts.conformance import oracle
 from conv1d_cts.conformance.backend import Flaw, Surface, Violation
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
@@ -80,4 +84,35 @@ def _integers(cases: tuple[Case, ...]) -> Iterator[Case]:
         yield from (replace(case, dtype=dtype) for case in plain if lattice_fits(case.geometry, dtype))
 
 
+def overflow(surface: Surface, case: Case) -> str | None:
+    """What becomes of sums beyond the range of an integer dtype; None where wrapped and saturated ones look alike."""
+    given, ends = operands(case), np.iinfo(case.dtype)
+    rng = np.random.default_rng(case.seed)
+    drawn = {n: rng.integers(ends.min, ends.max, getattr(given, n).shape, given.x.dtype, endpoint=True) for n in "xw"}
+    given = replace(given, **drawn, b=None)
+    got = surface.conv1d(case, given)
+    wrapped = oracle.forward(case, given).astype(case.dtype)  # in 64 bits, modulo 2^64, and so modulo 2^k
+    rounded = oracle.forward(case, replace(given, **{n: a.astype(np.float64) for n, a in drawn.items()}))
+    saturated = np.where(rounded >= ends.max, ends.max, np.where(rounded <= ends.min, ends.min, wrapped))
+    if np.array_equal(wrapped, saturated):
+        return None
+    for name, want in (("modulo 2^k", wrapped), ("saturating", saturated)):
+        if np.array_equal(got, want):
+            return f"{case.dtype}: {name}"
+    return f"{case.dtype}: neither modulo 2^k nor saturating"
+
+
+def _overflowing(dtype: str) -> Any:
+    """The check of one integer dtype: it overflows in one way throughout."""
+
+    def select(cases: tuple[Case, ...]) -> Iterator[Case]:
+        return (replace(case, bias=False) for case in _integers(cases) if case.dtype == dtype)
+
+    return as_test(Check("OP-11", overflow, select, may_refuse=True, sampled=True, throughout=True))
+
+
+(
+    test_op_11_overflow_int8, test_op_11_overflow_int16, test_op_11_overflow_int32,
+    test_op_11_overflow_int64, test_op_11_overflow_uint8,
+) = map(_overflowing, _INTEGER_DTYPES)  # fmt: skip
 test_op_11_integers = as_test(Check("OP-11", integer_arithmetic, _integers, may_refuse=True, sampled=True))

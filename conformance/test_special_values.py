@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -25,13 +25,25 @@ def _chosen(case: Case, shape: tuple[int, ...], salt: int) -> tuple[int, ...]:
     return tuple(int(rng.integers(extent)) for extent in shape)
 
 
+_BESIDE = {"x": ("w", "b", "cotangent"), "w": ("x", "b", "cotangent"), "b": (), "cotangent": ("x", "w")}
+
+
 def _placed(case: Case, name: str, *values: float) -> Operands:
-    """The case's operands with `values` at chosen places of one of them."""
-    given = operands(case)
+    """The case's operands with `values` at chosen places of one of them, the others scaled below 1.
+
+    So the largest finite number in the place of an infinity stays finite, and is seen.
+    """
+    given = _scaled(operands(case), _BESIDE[name])
     array = getattr(given, name).copy()
     for salt, value in enumerate(values):
         array[_chosen(case, array.shape, salt)] = value
     return replace(given, **{name: array})
+
+
+def _scaled(given: Operands, names: Iterable[str]) -> Operands:
+    """Lattice operands with some of them times 2^-7: each sum is scaled alike, and stays exact."""
+    arrays = {name: getattr(given, name) for name in names}
+    return replace(given, **{n: a * a.dtype.type(2**-7) for n, a in arrays.items() if a is not None})
 
 
 def _unread(case: Case) -> Array:
