@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import combinations, product
+from itertools import chain, combinations, product
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from conv1d_cts.conformance import judge, oracle
 from conv1d_cts.conformance.backend import Flaw, Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
+from conv1d_cts.conformance.edges import long_kernels, wide_pads
 from conv1d_cts.conformance.recipes import lattice_fits, operands
 from conv1d_cts.conformance.values import (
     LARGE,
@@ -27,6 +28,7 @@ from conv1d_cts.conformance.values import (
     with_bias,
 )
 from conv1d_cts.spec.geometry import Geometry
+from conv1d_cts.spec.padding import PADDING_MODES, PADDING_NAMES
 
 
 def _zeros(case: Case) -> bool:
@@ -50,6 +52,7 @@ test_grad_5_explicit_padding = _vjp(
 test_grad_6_names_and_modes = _vjp(
     "GRAD-6", "xwb",
     lambda c: non_empty(c) and (isinstance(c.geometry.padding, str) or c.padding_mode != "zeros"),
+    own=[*chain(*map(long_kernels, PADDING_NAMES), *(wide_pads(mode) for mode in PADDING_MODES if mode != "zeros"))],
 )  # fmt: skip
 test_grad_7_stride_and_dilation = _vjp(
     "GRAD-7", "xwb", lambda c: _zeros(c) and (c.geometry.stride > 1 or c.geometry.dilation > 1)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,10 @@ from conv1d_cts.conformance import judge, oracle
 from conv1d_cts.conformance.backend import Surface
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
+from conv1d_cts.conformance.edges import long_kernels, long_strides, wide_pads
 from conv1d_cts.conformance.isolation.wire import dtype_of
 from conv1d_cts.conformance.recipes import Operands, operands
 from conv1d_cts.conformance.values import forward_is_exact, non_empty
-from conv1d_cts.spec.geometry import Geometry
 
 
 def _explicit(holds: Callable[[int, int, int], bool]) -> Callable[[Case], bool]:
@@ -40,20 +39,15 @@ def _named(name: str) -> Callable[[Case], bool]:
     return telling
 
 
-def _edges(name: str) -> Iterator[Case]:
-    """That padding for kernels longer than those of the pool, and for strides past the window with every remainder."""
-    for kernel, stride, dilation in ((8, 1, 1), (11, 2, 1), (14, 3, 1), (16, 1, 2), (17, 2, 2), (33, 1, 1)):
-        yield Case(Geometry(2, 2, 3, 2 * kernel + 5, kernel, stride, dilation, 1, name), seed=kernel)
-    for kernel, length in product((1, 2), range(10, 15)):
-        yield Case(Geometry(2, 2, 3, length, kernel, stride=5, padding=name), seed=length)
-
-
 def _name(clause: str, name: str) -> Any:
-    return tries(clause, forward_is_exact, _named(name), own=_edges(name))
+    return tries(clause, forward_is_exact, _named(name), own=[*long_kernels(name), *long_strides(name)])
 
 
-def _mode(mode: str) -> Callable[[Case], bool]:
-    return lambda case: case.padding_mode == mode and non_empty(case) and sum(case.geometry.pads) > 0
+def _mode(clause: str, mode: str) -> Any:
+    def telling(case: Case) -> bool:
+        return case.padding_mode == mode and non_empty(case) and sum(case.geometry.pads) > 0
+
+    return tries(clause, forward_is_exact, telling, own=wide_pads(mode))
 
 
 test_pad_1_both_sides_alike = tries("PAD-1", forward_is_exact, _explicit(lambda lo, hi, reach: lo == hi > 0))
@@ -64,7 +58,7 @@ test_pad_5_same = _name("PAD-5", "same")
 test_pad_6_same_lower = _name("PAD-6", "same_lower")
 test_pad_7_causal = _name("PAD-7", "causal")
 test_pad_8_full = _name("PAD-8", "full")
-test_pad_9_constant = tries("PAD-9", forward_is_exact, _mode("constant"))
+test_pad_9_constant = _mode("PAD-9", "constant")
 
 
 _INEXACT = (0.1, 1 / 3, -2 / 3, 3.14159265358979)  # no dtype holds them, and each dtype rounds them otherwise
@@ -86,7 +80,7 @@ def fill_is_rounded(surface: Surface, case: Case) -> None:
 
 
 test_pad_9_rounded = tries("PAD-9", fill_is_rounded, non_empty, prepare=_one_product, sampled=True)
-test_pad_10_reflect = tries("PAD-10", forward_is_exact, _mode("reflect"))
-test_pad_11_symmetric = tries("PAD-11", forward_is_exact, _mode("symmetric"))
-test_pad_12_replicate = tries("PAD-12", forward_is_exact, _mode("replicate"))
-test_pad_13_circular = tries("PAD-13", forward_is_exact, _mode("circular"))
+test_pad_10_reflect = _mode("PAD-10", "reflect")
+test_pad_11_symmetric = _mode("PAD-11", "symmetric")
+test_pad_12_replicate = _mode("PAD-12", "replicate")
+test_pad_13_circular = _mode("PAD-13", "circular")
