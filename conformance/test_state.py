@@ -8,10 +8,10 @@ from conv1d_cts.conformance import judge, oracle
 from conv1d_cts.conformance.backend import Answer, Refused, Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
-from conv1d_cts.conformance.recipes import operands
+from conv1d_cts.conformance.recipes import Operands, operands
 from conv1d_cts.conformance.values import VJP, answers, non_empty, operand_names, small_zeros
 
-_LATER = 4  # rounds of the same calls: a ring of buffers comes round
+_CALLS = 9  # of one shape, for INV-8
 
 
 def no_state_is_left(surface: Surface, case: Case) -> None:
@@ -84,11 +84,16 @@ def no_state_is_left_by_gradients(surface: Surface, case: Case) -> None:
             judge.equal(require(got, name), want[name], f"g{name} after other calls")
 
 
+def _data(case: Case) -> list[Operands]:
+    """Operands for many calls of one shape, no two alike: what comes round in a ring of buffers is seen."""
+    return [operands(replace(case, seed=case.seed + offset)) for offset in range(_CALLS)]
+
+
 def results_stay(surface: Surface, case: Case) -> None:
     """A result read again after later calls of the same and of other shapes holds the same bits."""
-    given, other = operands(case), operands(replace(case, seed=case.seed + 1))
     longer = case.with_geometry(length=case.geometry.length + case.geometry.stride)
-    calls = [call_of(case, given), call_of(case, other), call_of(longer, operands(longer))] * _LATER
+    calls = [call_of(case, given) for given in _data(case)]
+    calls.insert(2, call_of(longer, operands(longer)))
     for answer in answers(surface, calls):
         judge.same_bits(
             require(answer.later[0], "y"), require(answer.results[0], "y"), "y, read again after later calls,"
@@ -98,8 +103,7 @@ def results_stay(surface: Surface, case: Case) -> None:
 def gradients_stay(surface: Surface, case: Case) -> None:
     """The same of gradients."""
     names = operand_names(case)
-    data = (operands(case), operands(replace(case, seed=case.seed + 1)))
-    for answer in answers(surface, [call_of(case, given, "vjp", names) for given in data] * _LATER):
+    for answer in answers(surface, [call_of(case, given, "vjp", names) for given in _data(case)]):
         for name, first, later in zip(names, answer.results, answer.later, strict=True):
             judge.same_bits(require(later, name), require(first, name), f"g{name}, read again after later calls,")
 
