@@ -121,14 +121,16 @@ test_val_5_nan_bias = tries("VAL-5", agrees_with("b", np.nan), _small_zeros, pre
 def _zeros_beside(case: Case, name: str, value: float, other: str) -> Operands:
     """The case's operands, `value` in all of the first axis at one place of `name`, and zeros in `other`.
 
-    By the case they are one position or tap, one channel or filter, about half of the elements, or all of them.
+    By the case and the value they are the first or the last positions or taps, one channel or filter, about half of the
+    elements, or all of them.
     """
-    given, rng = operands(case), np.random.default_rng([case.seed, 2])
+    kind = (case.seed + np.isinf(value)) % 4
+    given, rng = operands(case), np.random.default_rng([case.seed, kind])
     array, zeroed = getattr(given, name).copy(), getattr(given, other).copy()
     array[(slice(None), *_chosen(case, array.shape[1:], 0))] = value
-    kind = case.seed % 4
     if kind == 0:
-        zeroed[..., rng.integers(zeroed.shape[2])] = 0
+        split = rng.integers(zeroed.shape[2] + 1)
+        zeroed[..., slice(split) if rng.random() < 0.5 else slice(split, None)] = 0
     elif kind == 1:
         zeroed[:, rng.integers(zeroed.shape[1])] = 0
     elif kind == 2:
