@@ -238,8 +238,8 @@ def small_ladder(rng: random.Random, dtypes: tuple[str, ...]) -> Iterator[Case]:
 
 
 def common(rng: random.Random, dtypes: tuple[str, ...]) -> Iterator[Case]:
-    """The shapes that models are made of: dense, strided and depthwise, of every small kernel or vector width."""
-    for geometry in chain(_dense(rng), _strided(rng), _depthwise(rng)):
+    """The shapes that models are made of: dense, wide, strided and depthwise, of small kernels and vector widths."""
+    for geometry in chain(_dense(rng), _wide(rng), _strided(rng), _depthwise(rng)):
         yield _case(rng, geometry, rng.choice(dtypes), rng.random() < 0.75)
 
 
@@ -249,6 +249,14 @@ def _dense(rng: random.Random) -> Iterator[Geometry]:
         for c_in, c_out in product((1, rng.randint(2, 48)), (1, rng.randint(2, 48))):
             pad = rng.choice((0, kernel // 2))
             yield Geometry(rng.randint(1, 3), c_in, c_out, kernel + rng.randint(1, 30), kernel, padding=(pad, pad))
+
+
+def _wide(rng: random.Random) -> Iterator[Geometry]:
+    """Many channels both in and out, and many positions: past a block of a matrix product in each direction at once."""
+    for kernel, groups in product((1, 3, 5), (1, 2)):
+        c_in, c_out = (groups * rng.randint(65, 130 // groups + 1) for _ in range(2))
+        length = kernel + rng.choice((rng.randint(20, 40), rng.randint(65, 80)))
+        yield Geometry(rng.randint(1, 2), c_in, c_out, length, kernel, groups=groups)
 
 
 def _strided(rng: random.Random) -> Iterator[Geometry]:

@@ -30,6 +30,7 @@ CHAPTER_FILES = (
     "aliases",
     "process",
     "surfaces",
+    "combined",
 )
 for _file in CHAPTER_FILES:
     import_module(f"tests.mutants.{_file}")
