@@ -57,11 +57,16 @@ def _is_right(case: Case, reply: Answer | Refused) -> bool:
 
 
 def neighbours_leave_no_state(surface: Surface, case: Case) -> None:
-    """Calls that differ from each other in one thing: what is right in a fresh process is right after the others."""
+    """Calls that differ from each other in one thing: what is right in a fresh process is right after the others.
+
+    What is refused is not wrong, but for the case itself.
+    """
     others = [other for other in _neighbours(case) if non_empty(other)]
     cases = [case, others[0], others[case.seed % len(others)], case]
     calls = [call_of(one, operands(one)) for one in cases]
     for step, (one, reply) in enumerate(zip(cases, surface.sequence(calls), strict=True)):
+        if one == case and isinstance(reply, Refused):
+            raise reply
         if _is_right(one, reply):
             continue
         with surface.backend.fresh_process():
