@@ -131,7 +131,7 @@ class BackendProcess:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
         self._popen = self._gateway._io.popen  # execnet has no public name for the process it started
-        self._observed = psutil.Process(self._popen.pid)
+        self._observed: psutil.Process | None = None
         self._channel: Any = None  # stays None where the process has ended already
         with suppress(OSError):
             channel = self._gateway.remote_exec(_BOOTSTRAP)
@@ -189,6 +189,7 @@ class BackendProcess:
     def _memory(self) -> int:
         """Bytes that the process holds; 0 where it has ended."""
         try:
+            self._observed = self._observed or psutil.Process(self._popen.pid)
             return int(self._observed.memory_info().rss)
         except psutil.NoSuchProcess:
             return 0
