@@ -1,4 +1,4 @@
-"""PyTorch: F.conv1d as a user calls it, F.pad before it, and F.conv2d of height 1; gradients through torch.func."""
+"""PyTorch: F.conv1d as a user calls it, F.pad before it, nn.Conv1d, F.conv2d of height 1; gradients by torch.func."""
 
 from __future__ import annotations
 
@@ -50,14 +50,34 @@ def conv2d(x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, 
     return y.squeeze(-2)
 
 
-surfaces = {"functional": conv1d, "padded": padded, "conv2d": conv2d}
+class _Conv1d(torch.nn.Conv1d):  # type: ignore[misc]  # torch is not seen by the type checker
+    def reset_parameters(self) -> None:
+        """Draw none: the layer gets its parameters."""
+
+
+def layer(
+    x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any, padding_mode: str = "zeros"
+) -> Any:
+    """nn.Conv1d with these parameters in place of its own."""
+    if not isinstance(padding, str) and padding[0] != padding[1]:
+        raise NotImplementedError("nn.Conv1d has one number for both sides")
+    pads = padding if isinstance(padding, str) else padding[0]
+    bias, parameters = b is not None, {"weight": w} if b is None else {"weight": w, "bias": b}
+    module = _Conv1d(
+        w.shape[1] * groups, w.shape[0], w.shape[2], stride, pads, dilation, groups, bias, padding_mode, device="meta"
+    )
+    return torch.func.functional_call(module, parameters, (x,))
+
+
+surfaces = {"functional": conv1d, "padded": padded, "layer": layer, "conv2d": conv2d}
 limits = {
     "surface != 'padded' and padding == 'explicit' and lo != hi": "torch pads both sides alike",
     "function == 'conv2d' and padding == 'explicit' and lo != hi": "F.conv2d pads both sides alike",
     "surface != 'padded' and padding in ('same_lower', 'causal', 'full')": "torch has the names valid and same",
     "surface != 'padded' and padding == 'same' and stride > 1": "torch refuses a strided 'same'",
     "surface == 'padded' and padding != 'explicit'": "F.pad takes numbers",
-    "surface != 'padded' and padding_mode != 'zeros'": "F.conv1d and F.conv2d pad with zeros",
+    "surface in ('functional', 'conv2d') and padding_mode != 'zeros'": "F.conv1d and F.conv2d pad with zeros",
+    "surface == 'layer' and padding_mode == 'constant'": "nn.Conv1d has no such mode",
     "padding_mode == 'symmetric'": "F.pad has no mode that repeats the edge",
     "dtype in ('int8', 'int16', 'int32', 'uint8') and dilation > 1": "torch dilates integers of 64 bits only",
 }

@@ -18,7 +18,7 @@ from conv1d_cts.conformance.recipes import Operands, operands
 from conv1d_cts.conformance.values import forward_is_exact, non_empty
 
 
-def _explicit(holds: Callable[[int, int, int], bool]) -> Callable[[Case], bool]:
+def _explicit(clause: str, holds: Callable[[int, int, int], bool]) -> Any:
     """Cases with explicit zeros for which `holds` is true of (lo, hi, the reach d (K-1) of the window)."""
 
     def telling(case: Case) -> bool:
@@ -26,7 +26,7 @@ def _explicit(holds: Callable[[int, int, int], bool]) -> Callable[[Case], bool]:
         explicit = case.padding_mode == "zeros" and not isinstance(g.padding, str)
         return explicit and non_empty(case) and holds(*g.pads, g.span - 1)
 
-    return telling
+    return tries(clause, forward_is_exact, telling, own=wide_pads("zeros"))
 
 
 def _named(name: str) -> Callable[[Case], bool]:
@@ -50,9 +50,9 @@ def _mode(clause: str, mode: str) -> Any:
     return tries(clause, forward_is_exact, telling, own=wide_pads(mode))
 
 
-test_pad_1_both_sides_alike = tries("PAD-1", forward_is_exact, _explicit(lambda lo, hi, reach: lo == hi > 0))
-test_pad_2_asymmetric = tries("PAD-2", forward_is_exact, _explicit(lambda lo, hi, reach: lo != hi))
-test_pad_3_wide = tries("PAD-3", forward_is_exact, _explicit(lambda lo, hi, reach: max(lo, hi) > reach))
+test_pad_1_both_sides_alike = _explicit("PAD-1", lambda lo, hi, reach: lo == hi > 0)
+test_pad_2_asymmetric = _explicit("PAD-2", lambda lo, hi, reach: lo != hi)
+test_pad_3_wide = _explicit("PAD-3", lambda lo, hi, reach: max(lo, hi) > reach)
 test_pad_4_valid = _name("PAD-4", "valid")
 test_pad_5_same = _name("PAD-5", "same")
 test_pad_6_same_lower = _name("PAD-6", "same_lower")

@@ -33,7 +33,7 @@ UNPADDED = Case(Geometry(1, 2, 3, 8, 3, dilation=2))
 UNEVEN = Case(Geometry(1, 2, 3, 8, 3, padding=(2, 1)), padding_mode="reflect", seed=3)
 UNEVEN_ZEROS = replace(UNEVEN, padding_mode="zeros")
 CALLS = {  # backend: surface, case, programs
-    "torch": (("functional", PLAIN), ("functional", NAMED), ("padded", UNEVEN), ("conv2d", PLAIN)),
+    "torch": (("functional", PLAIN), ("functional", NAMED), ("padded", UNEVEN), ("layer", PLAIN), ("conv2d", PLAIN)),
     "jax": (("functional", PLAIN), ("functional", NAMED), ("padded", UNEVEN), ("conv2d", PLAIN)),
     "tensorflow": (("functional", UNPADDED), ("functional", NAMED), ("padded", UNEVEN), ("conv2d", UNEVEN_ZEROS)),
     "mlx": (("functional", PLAIN), ("general", UNEVEN_ZEROS), ("conv2d", PLAIN)),
