@@ -55,6 +55,7 @@ class Condition:
     """A condition, checked when it is made. Raises ValueError for syntax and names outside the language."""
 
     text: str
+    names: frozenset[str] = field(init=False, repr=False, compare=False)
     _node: ast.expr = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -70,6 +71,8 @@ class Condition:
                 raise ValueError(
                     f"condition {self.text!r}: unknown name {node.id!r}, nearest: {', '.join(near) or '-'}"
                 )
+        names = frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
+        object.__setattr__(self, "names", names)
         object.__setattr__(self, "_node", tree.body)
 
     def holds(self, facts: Mapping[str, Fact]) -> bool:

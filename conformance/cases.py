@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from conv1d_cts.adapters.conditions import Fact
 from conv1d_cts.spec.geometry import Geometry
 from conv1d_cts.spec.padding import check_domain
+
+_OF_GEOMETRY = tuple(field.name for field in fields(Geometry))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +67,14 @@ class Case:
 
     def describe(self) -> dict[str, Any]:
         """The case as a flat dictionary for a certificate."""
-        flat = asdict(self)
-        geometry = flat.pop("geometry")
-        geometry["padding"] = (
-            list(geometry["padding"]) if isinstance(geometry["padding"], tuple) else geometry["padding"]
-        )
-        return {**geometry, **flat}
+        flat = {name: getattr(self.geometry, name) for name in _OF_GEOMETRY}
+        flat |= {field.name: getattr(self, field.name) for field in fields(self) if field.name != "geometry"}
+        return flat if isinstance(flat["padding"], str) else flat | {"padding": list(flat["padding"])}
 
 
 def case_from(flat: dict[str, Any]) -> Case:
     """The case that `describe` gave; fields left out have their defaults. Raises TypeError for unknown fields."""
-    of_geometry = {k: v for k, v in flat.items() if k in Geometry.__dataclass_fields__}
+    of_geometry = {k: v for k, v in flat.items() if k in _OF_GEOMETRY}
     if isinstance(of_geometry.get("padding"), list):
         of_geometry["padding"] = tuple(of_geometry["padding"])
     return Case(Geometry(**of_geometry), **{k: v for k, v in flat.items() if k not in of_geometry})

@@ -26,7 +26,8 @@ def raised(array: Array | None) -> Array | None:
     if array is None:
         return None
     wide: type = {"c": np.complex128, "i": np.int64, "u": np.int64}.get(array.dtype.kind, np.float64)
-    return array.astype(wide)
+    with np.errstate(invalid="ignore"):  # a signalling NaN is a NaN like any other
+        return array.astype(wide)
 
 
 def forward(case: Case, operands: Operands, forms: Forms = PLAIN) -> Array:

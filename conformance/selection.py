@@ -18,12 +18,14 @@ from conv1d_cts.conformance.relatives import nearest
 class Selection:
     """A check's choice among cases, and what limits forbid it.
 
-    Of the examples outside limits at most `sample` where that is given, beside all that the check makes itself.
+    Of the examples outside limits at most `sample` where that is given, beside all that the check makes itself. Where
+    a limit forbids the check on every case, the selection is `closed`: no case has a relative that is possible.
     """
 
     select: Callable[[tuple[Case, ...]], Iterable[Any]]
     is_limited: Callable[[Any], bool]
     sample: int | None = None
+    closed: bool = False
 
     def examples(
         self, recorded: tuple[Case, ...], cases: tuple[Case, ...], limited: tuple[Case, ...], few: int
@@ -46,6 +48,8 @@ class Selection:
 
     def _relatives(self, limited: Sequence[Case], known: Sequence[Any]) -> list[Case]:
         """The nearest relatives outside limits of cases that the check made itself, as far as it is for them."""
+        if self.closed:
+            return []
         found = (nearest(case, lambda relative: not self.is_limited(relative)) for case in limited)
         new = dict.fromkeys(case for case in found if case)
         return [case for case in new if case not in known and case in self.select((case,))]

@@ -74,8 +74,15 @@ class Trial:
         """What the check selects from the deviations' recorded cases and the pool, and a few examples inside limits."""
         recorded = tuple(case_from(dict(d.case)) for d in self._entries(check) if d.case)
         sample = self.sample if check.sampled else None
-        selection = Selection(check.select, lambda e: self.limit(self.facts(check, e)) is not None, sample)
+        selection = Selection(
+            check.select, lambda e: self.limit(self.facts(check, e)) is not None, sample, self._is_closed(check)
+        )
         return selection.examples(recorded, self.cases, self.limited, check.minimum)
+
+    def _is_closed(self, check: Check) -> bool:
+        """Whether a limit forbids the check whatever the case is."""
+        fixed = {**check.extra, **self._place()}
+        return any(limit.when.names <= fixed.keys() and limit.when.holds(fixed) for limit in self.limits)
 
     def _try(self, check: Check, example: Example, tally: Tally) -> str | None:
         """Count what comes of one example; the behaviour that the body found, where it held and names one."""

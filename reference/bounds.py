@@ -74,8 +74,8 @@ def error_bounds(f: Function, units: Units, compensate: bool = False) -> dict[st
     """
     watch = _Subnormals(SMALLEST_NORMAL[units.result])
     exact = f(Reading(_value, _value, _same), COMPENSATED if compensate else PLAIN)
-    size = f(Reading(_size, _size, abs), PLAIN)
-    normal = f(Reading(watch.flushed, watch.flushed, abs), PLAIN)
+    size = f(Reading(watch.size, watch.size, abs), PLAIN)
+    normal = f(Reading(watch.flushed, watch.flushed, abs), PLAIN) if watch.seen else size
     count = f(Reading(_ones, _zeros, lambda fill: 1), PLAIN)
     lost = {name: size[name] - normal[name] if watch.seen else None for name in exact}
     return {
@@ -159,20 +159,27 @@ def _size(a: Array) -> Array:
 
 @dataclass(slots=True)
 class _Subnormals:
-    """Reads absolute values, those of subnormal numbers as 0, and remembers whether there was one."""
+    """Reads absolute values and remembers whether one was subnormal; reads them again with those as 0."""
 
     smallest_normal: float
     seen: bool = False
 
+    def _are(self, size: Array) -> Array:
+        return (size > 0) & (size < self.smallest_normal)
+
+    def size(self, a: Array) -> Array:
+        """Return the absolute values."""
+        size = _size(a)
+        self.seen |= size is not None and bool(array_namespace(size).any(self._are(size)))
+        return size
+
     def flushed(self, a: Array) -> Array:
         """Return the absolute values, normal or 0."""
-        if a is None:
-            return None
         size = _size(a)
+        if size is None:
+            return None
         xp = array_namespace(size)
-        subnormal = (size > 0) & (size < self.smallest_normal)
-        self.seen |= bool(xp.any(subnormal))
-        return xp.where(subnormal, xp.zeros_like(size), size)
+        return xp.where(self._are(size), xp.zeros_like(size), size)
 
 
 def _ones(a: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shlex
 import shutil
 import signal
@@ -139,7 +140,7 @@ class BackendProcess:
             channel.send((self._folder, source.module, source.path, device, log))
             self._channel = channel
         self._description: dict[str, Any] | None = None
-        self._loaded_bytes = 0
+        self._loaded_bytes = self._held_bytes = 0  # when the adapter had been loaded; when the last answer came
         self.history: deque[dict[str, Any]] = deque(maxlen=_REMEMBERED)
         self.suspects: list[Any] = []  # known causes of corrupted memory that this process has met, kept by the engine
 
@@ -151,32 +152,31 @@ class BackendProcess:
             reply = self._receive(self.limits.start_seconds)
             if "broken" in reply:
                 raise Broken(reply["broken"])
-            self._description, self._loaded_bytes = reply, self._memory()
+            self._description, self._loaded_bytes = reply, self._held_bytes
         return self._description
 
     @property
     def outgrown(self) -> bool:
         """Whether the process keeps more memory than it may, beyond what it held when the adapter was loaded."""
-        return self._memory() - self._loaded_bytes > self.limits.kept_bytes
+        return self._held_bytes - self._loaded_bytes > self.limits.kept_bytes
 
     def ask(self, request: dict[str, Any], seconds: float | None = None) -> dict[str, Any]:
         """The answer to one request. Raises Died."""
         self.describe()
         self.history.append(request)
         try:
-            self._channel.send(request)
+            self._channel.send(pickle.dumps(request))  # at once, where execnet would walk through it in Python
         except OSError:
             raise self._death() from None
         return self._receive(seconds or self.limits.call_seconds)
 
     def _receive(self, seconds: float) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
-        memory = self._memory()
         while True:
             try:
                 answer: dict[str, Any] = self._channel.receive(timeout=_POLL_SECONDS)
             except self._channel.TimeoutError:
-                self._check_growth(memory)
+                self._check_growth()
                 if time.monotonic() > deadline:
                     tail = self._tail()
                     self.close()
@@ -184,6 +184,7 @@ class BackendProcess:
             except (EOFError, OSError, self._channel.RemoteError):
                 raise self._death() from None
             else:
+                self._held_bytes = self._memory()
                 return answer
 
     def _memory(self) -> int:
@@ -194,9 +195,9 @@ class BackendProcess:
         except psutil.NoSuchProcess:
             return 0
 
-    def _check_growth(self, before: int) -> None:
+    def _check_growth(self) -> None:
         """Raise Died where one call has taken more memory than it may; what the calls before it left is not its own."""
-        taken = self._memory() - before
+        taken = self._memory() - self._held_bytes
         if taken > self.limits.memory_bytes:
             self.close()
             raise Died("crash", f"took {taken >> 20} MiB of memory, the limit is {self.limits.memory_bytes >> 20}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
+import pickle
 import platform
 import signal
 import sys
@@ -233,4 +234,4 @@ def serve(channel: Any, module: str, path: str, device: str, log: str) -> None:
     channel.send(description)
     worker = Worker(adapter, device)
     for request in channel:
-        channel.send(worker.answer(request))
+        channel.send(worker.answer(pickle.loads(request)))
