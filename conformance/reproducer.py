@@ -10,8 +10,9 @@ import base64
 import re
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -207,12 +208,18 @@ class _Sequence:
         calls = [self._call(number, functions) for number in range(len(self.writers))]
         defined = [*macros.definitions.strip().splitlines(), *functions]
         if flaw.kind == "died":
-            made = [*defined, *chain(*calls), 'print("answered")']
-            return _within(_survived(_importing(macros.imports, made)))
+            return _within(
+                _survived(_importing(macros.imports, [*defined, *made, 'print("answered")']))
+                for made in (chain(*calls), _joined(calls))
+            )
         looked, last = self._looked_at(flaw)
         for number, line in looked:
             calls[number].append(line)
-        return _within(_importing(macros.imports, [*defined, *chain(*calls[: last + 1]), *self._verdict(flaw)]))
+        calls = calls[: last + 1]
+        return _within(
+            _importing(macros.imports, [*defined, *made, *self._verdict(flaw)])
+            for made in (chain(*calls), _joined(calls))
+        )
 
     def _call(self, number: int, functions: dict[str, str]) -> list[str]:
         """A line that makes the call; one that was refused may be. Its function is shared with calls of its kind."""
@@ -263,10 +270,24 @@ def _survived(inner: list[str]) -> list[str]:
     ]  # fmt: skip
 
 
-def _within(lines: list[str]) -> list[str]:
-    if len(lines) > _LINES:
-        raise Unwritten(f"its calls take {len(lines)} lines, and a script has {_LINES} at most")
+def _joined(calls: list[list[str]]) -> list[str]:
+    """The same with one line for calls in a row after which nothing is looked at."""
+    lines: list[str] = []
+    for plain, row in groupby(calls, lambda call: len(call) == 1):
+        if plain:
+            names, values = zip(*(call[0].split(" = ", 1) for call in row), strict=True)
+            lines.append(f"{', '.join(names)} = {', '.join(values)}")
+        else:
+            lines += chain(*row)
     return lines
+
+
+def _within(versions: Iterable[list[str]]) -> list[str]:
+    """The first that is short enough. Raises Unwritten."""
+    for lines in versions:
+        if len(lines) <= _LINES:
+            return lines
+    raise Unwritten(f"its calls take {len(lines)} lines, and a script has {_LINES} at most")
 
 
 def _importing(imports: str, lines: list[str]) -> list[str]:
