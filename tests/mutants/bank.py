@@ -31,6 +31,10 @@ CHAPTER_FILES = (
     "process",
     "surfaces",
     "combined",
+    "kernels",
+    "more_gradients",
+    "wrappers",
+    "wrappers_more",
 )
 for _file in CHAPTER_FILES:
     import_module(f"tests.mutants.{_file}")
