@@ -1,4 +1,4 @@
-"""Cases at the edges of each padding, past those of the pool: long kernels, strides past the window, wide pads."""
+"""Cases at edges past those of the pool: of each padding, and of the blocks that kernels compute in."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from itertools import product
 
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.spec.geometry import Geometry
+from conv1d_cts.spec.padding import PADDING_NAMES, widest
 
 
 def long_kernels(name: str) -> Iterator[Case]:
@@ -16,14 +17,43 @@ def long_kernels(name: str) -> Iterator[Case]:
 
 
 def long_strides(name: str) -> Iterator[Case]:
-    """A named padding for strides past the window, with every remainder."""
+    """A named padding for strides past the window, with every remainder, and past the input, which leave one window."""
     for kernel, length in product((1, 2), range(10, 15)):
+        yield Case(Geometry(2, 2, 3, length, kernel, stride=5, padding=name), seed=length)
+    for kernel, length in product((2, 3, 4, 5), (1, 2, 3, 4)):
         yield Case(Geometry(2, 2, 3, length, kernel, stride=5, padding=name), seed=length)
 
 
 def wide_pads(mode: str) -> Iterator[Case]:
     """A padding mode with ever wider pads on either side and on both, up to the last sample that it may show."""
+    value = 1.5 if mode == "constant" else 0
     for pad in (3, 6, 10, 18, 33):
-        for pads, more in (((pad, 0), 4), ((0, pad), 4), ((pad, pad), 1)):
-            value = 1.5 if mode == "constant" else 0
-            yield Case(Geometry(2, 2, 3, pad + more, 3, padding=pads), "float32", True, mode, value, seed=pad)
+        shortest = pad + max(0, pad - (widest(mode, pad) or pad))
+        on_one_side = product(((pad, 0), (0, pad)), (shortest, pad + 4))
+        for pads, length in (*on_one_side, ((pad, pad), shortest)):
+            yield Case(Geometry(2, 2, 3, length, 3, padding=pads), "float32", True, mode, value, seed=pad)
+
+
+def named_pads(mode: str) -> Iterator[Case]:
+    """A padding mode with every name that pads, even and odd in total."""
+    value = 1.5 if mode == "constant" else 0
+    for name, (kernel, stride, dilation) in product(PADDING_NAMES, ((4, 1, 1), (3, 2, 2), (4, 3, 1))):
+        if name != "valid":
+            g = Geometry(2, 2, 3, 11, kernel, stride, dilation, 1, name)
+            yield Case(g, "float32", True, mode, value, seed=kernel)
+
+
+def blocks() -> Iterator[Case]:
+    """Channels that fill the blocks of a kernel, windows with every remainder by 8; all plain but for one thing."""
+    for (c_in, c_out), rest in product(((8, 8), (16, 32), (32, 16)), range(8)):
+        yield Case(Geometry(2, c_in, c_out, 10 + rest, 3), seed=rest)
+    for rest in range(4):
+        yield Case(Geometry(2, 16, 16, 17 + 2 * rest, 3, stride=2), seed=rest)
+        yield Case(Geometry(2, 16, 16, 12 + rest, 3, dilation=2), seed=rest)
+        yield Case(Geometry(2, 16, 16, 10 + rest, 3, groups=2), seed=rest)
+
+
+def corners() -> Iterator[Case]:
+    """Filters and windows with every pair of remainders by any block of up to 8: where both end in part of a block."""
+    for c_out, l_out in product(range(5, 13), repeat=2):
+        yield Case(Geometry(1, 3, c_out, l_out + 2, 3), seed=c_out)

@@ -28,6 +28,13 @@ MENDABLE = (
     Case(Geometry(1, 1, 1, 9, 3), seed=2),
     Case(Geometry(1, 4, 4, 9, 3, groups=4), seed=3),
 )
+# Valid calls for which a backend may take a shorter way, past what looks at the operands.
+SHORTER = (
+    Case(Geometry(2, 4, 4, 9, 3, groups=4), seed=4),
+    Case(Geometry(2, 2, 6, 9, 3, groups=2), seed=5),
+    Case(Geometry(2, 4, 6, 9, 1), seed=6),
+    Case(Geometry(2, 4, 6, 5, 5), seed=7),
+)
 
 
 @dataclass(frozen=True)
@@ -203,6 +210,7 @@ def bias() -> Iterator[Malformed]:
             "rank 2, (O, 1)": lambda g: (g.c_out, 1),
             "rank 3, the shape of y": lambda g: g.y_shape,
         },
+        BASES + SHORTER,
     )
     yield from _shaped("b", {"rank 0": lambda g: (), "rank 2, (1, O)": lambda g: (1, g.c_out)}, MENDABLE)
 
@@ -256,13 +264,17 @@ def no_integers() -> Iterator[Malformed]:
 
 
 def beyond_domain() -> Iterator[Malformed]:
-    """More padding than a mode is defined for, by one sample, on either side, and of no sample at all (PAD-14)."""
+    """More padding than a mode is defined for, by one sample, on either side, by a name, and of no sample (PAD-14)."""
     for mode in ("reflect", "symmetric", "circular"):
         for length in (1, 5):
             base = Case(Geometry(2, 2, 3, length, 1, padding=(0, 0)), padding_mode=mode)
             beyond = (widest(mode, length) or 0) + 1
             for pads in ((beyond, 0), (0, beyond), (beyond, beyond), (3 * length + 1, 0)):
                 yield from _both_ways(Malformed(f"{mode}, {pads} of {length}", base, {"padding": pads}))
+        beyond = (widest(mode, 5) or 0) + 1
+        for name, taps in (("causal", beyond), ("full", beyond), ("same", 2 * beyond), ("same_lower", 2 * beyond)):
+            base = Case(Geometry(2, 2, 3, 5, taps + 1, padding=(4, 4)), padding_mode=mode)
+            yield from _both_ways(Malformed(f"{mode}, {name}, {taps + 1} taps on 5", base, {"padding": name}))
     for mode in ("reflect", "symmetric", "circular", "replicate"):
         nothing = Case(Geometry(2, 2, 3, 0, 1), padding_mode=mode)
         yield from _both_ways(Malformed(f"{mode} of nothing", nothing, {"padding": (1, 1)}))

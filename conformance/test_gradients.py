@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import chain, combinations, product
 from typing import Any
 
@@ -13,11 +12,12 @@ from conv1d_cts.conformance import judge, oracle
 from conv1d_cts.conformance.backend import Flaw, Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
-from conv1d_cts.conformance.edges import long_kernels, wide_pads
+from conv1d_cts.conformance.edges import blocks, long_kernels, named_pads, wide_pads
 from conv1d_cts.conformance.recipes import lattice_fits, operands
 from conv1d_cts.conformance.values import (
     LARGE,
     VJP,
+    as_complex,
     gradient_is_exact,
     is_plain,
     largest_extent,
@@ -29,6 +29,8 @@ from conv1d_cts.conformance.values import (
 )
 from conv1d_cts.spec.geometry import Geometry
 from conv1d_cts.spec.padding import PADDING_MODES, PADDING_NAMES
+
+_MODES = [mode for mode in PADDING_MODES if mode != "zeros"]
 
 
 def _zeros(case: Case) -> bool:
@@ -43,21 +45,22 @@ def _vjp(
     )
 
 
-test_grad_1_of_x = _vjp("GRAD-1", "x", lambda c: _zeros(c) and is_plain(c.geometry))
-test_grad_2_of_w = _vjp("GRAD-2", "w", lambda c: _zeros(c) and is_plain(c.geometry))
+test_grad_1_of_x = _vjp("GRAD-1", "x", lambda c: _zeros(c) and is_plain(c.geometry), own=blocks())
+test_grad_2_of_w = _vjp("GRAD-2", "w", lambda c: _zeros(c) and is_plain(c.geometry), own=blocks())
 test_grad_3_of_b = _vjp("GRAD-3", "b", _zeros)
+test_grad_3_of_complex_b = _vjp("GRAD-3", "b", _zeros, lambda c: with_bias(as_complex(c)), sampled=True)
 test_grad_5_explicit_padding = _vjp(
     "GRAD-5", "xwb", lambda c: _zeros(c) and not isinstance(c.geometry.padding, str) and sum(c.geometry.pads) > 0
 )
 test_grad_6_names_and_modes = _vjp(
     "GRAD-6", "xwb",
     lambda c: non_empty(c) and (isinstance(c.geometry.padding, str) or c.padding_mode != "zeros"),
-    own=[*chain(*map(long_kernels, PADDING_NAMES), *(wide_pads(mode) for mode in PADDING_MODES if mode != "zeros"))],
+    own=[*chain(*map(long_kernels, PADDING_NAMES), *(pads(m) for m in _MODES for pads in (wide_pads, named_pads)))],
 )  # fmt: skip
 test_grad_7_stride_and_dilation = _vjp(
-    "GRAD-7", "xwb", lambda c: _zeros(c) and (c.geometry.stride > 1 or c.geometry.dilation > 1)
+    "GRAD-7", "xwb", lambda c: _zeros(c) and (c.geometry.stride > 1 or c.geometry.dilation > 1), own=blocks()
 )
-test_grad_8_groups = _vjp("GRAD-8", "xwb", lambda c: _zeros(c) and c.geometry.groups > 1)
+test_grad_8_groups = _vjp("GRAD-8", "xwb", lambda c: _zeros(c) and c.geometry.groups > 1, own=blocks())
 test_grad_15_extents = _vjp("GRAD-15", "xwb", lambda c: _zeros(c) and largest_extent(c) >= LARGE, own=past_16_bits())
 
 
@@ -186,6 +189,6 @@ def complex_convention(surface: Surface, case: Case) -> str | None:
 test_grad_14_complex = tries(
     "GRAD-14", complex_convention,
     lambda c: _zeros(c) and largest_extent(c) < LARGE and lattice_fits(c.geometry, c.dtype),
-    prepare=lambda c: replace(c, dtype="complex128" if c.dtype in ("float64", "complex128") else "complex64"),
+    prepare=as_complex,
     extra={"function": "vjp", "wrt": "xw"}, sampled=True, throughout=True,
 )  # fmt: skip

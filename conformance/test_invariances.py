@@ -56,10 +56,13 @@ test_inv_1_jvp, test_inv_1_vjp_of_vjp, test_inv_1_jvp_of_vjp = (
 
 
 def _identity(case: Case) -> Operands:
-    """Operands for which y is x, and gx the cotangent, where K = C/g = 1: a backend may be tempted to copy nothing."""
+    """Operands for which y is x, and gx the cotangent, where K = C/g = 1, and gw is x for one window of one item.
+
+    A backend may be tempted to copy nothing.
+    """
     given = operands(case)
-    zero = None if given.b is None else np.zeros_like(given.b)
-    return replace(given, w=np.ones_like(given.w), b=zero)
+    zero, ones = None if given.b is None else np.zeros_like(given.b), np.ones_like(given.cotangent)
+    return replace(given, w=np.ones_like(given.w), b=zero, cotangent=ones)
 
 
 def results_are_their_own(program: str) -> Callable[[Surface, Case], None]:

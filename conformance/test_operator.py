@@ -12,9 +12,11 @@ from conv1d_cts.conformance import oracle
 from conv1d_cts.conformance.backend import Flaw, Surface, Violation
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
+from conv1d_cts.conformance.edges import blocks, corners
 from conv1d_cts.conformance.recipes import lattice_fits, operands
 from conv1d_cts.conformance.values import (
     LARGE,
+    as_complex,
     forward_is_exact,
     is_plain,
     largest_extent,
@@ -37,14 +39,18 @@ def dtype_is_kept(surface: Surface, case: Case) -> None:
         raise Violation(f"y is {got}, its operands are {case.dtype}", case.dtype, got, flaw)
 
 
-test_op_1_value = tries("OP-1", forward_is_exact, lambda c: _zeros(c) and is_plain(c.geometry))
+test_op_1_value = tries(
+    "OP-1", forward_is_exact, lambda c: _zeros(c) and is_plain(c.geometry), own=[*blocks(), *corners()]
+)
 test_op_2_stride = tries(
-    "OP-2", forward_is_exact, lambda c: _zeros(c) and c.geometry.stride > 1 and c.geometry.l_out > 1
+    "OP-2", forward_is_exact, lambda c: _zeros(c) and c.geometry.stride > 1 and c.geometry.l_out > 1, own=blocks()
 )
 test_op_3_dilation = tries(
-    "OP-3", forward_is_exact, lambda c: _zeros(c) and c.geometry.dilation > 1 and c.geometry.kernel > 1
+    "OP-3", forward_is_exact, lambda c: _zeros(c) and c.geometry.dilation > 1 and c.geometry.kernel > 1, own=blocks()
 )
-test_op_4_groups = tries("OP-4", forward_is_exact, lambda c: _zeros(c) and 1 < c.geometry.groups < c.geometry.c_in)
+test_op_4_groups = tries(
+    "OP-4", forward_is_exact, lambda c: _zeros(c) and 1 < c.geometry.groups < c.geometry.c_in, own=blocks()
+)
 test_op_5_depthwise = tries("OP-5", forward_is_exact, lambda c: _zeros(c) and c.geometry.groups == c.geometry.c_in > 1)
 test_op_6_bias = tries("OP-6", forward_is_exact, _zeros, prepare=with_bias)
 test_op_7_dtype = tries("OP-7", dtype_is_kept, non_empty)
@@ -54,15 +60,10 @@ test_op_9_extents = tries(
 )
 
 
-def _complex(case: Case) -> Case:
-    """The case with complex operands of the width of its dtype."""
-    return replace(case, dtype="complex128" if case.dtype in ("float64", "complex128") else "complex64")
-
-
 test_op_10_complex = tries(
     "OP-10", forward_is_exact,
     lambda c: _zeros(c) and largest_extent(c) < LARGE and lattice_fits(c.geometry, c.dtype),
-    prepare=_complex, sampled=True
+    prepare=as_complex, sampled=True
 )  # fmt: skip
 
 _INTEGER_DTYPES = ("int8", "int16", "int32", "int64", "uint8")

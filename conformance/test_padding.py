@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,11 @@ from conv1d_cts.conformance import judge, oracle
 from conv1d_cts.conformance.backend import Surface
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
-from conv1d_cts.conformance.edges import long_kernels, long_strides, wide_pads
+from conv1d_cts.conformance.edges import long_kernels, long_strides, named_pads, wide_pads
 from conv1d_cts.conformance.isolation.wire import dtype_of
 from conv1d_cts.conformance.recipes import Operands, operands
 from conv1d_cts.conformance.values import forward_is_exact, non_empty
+from conv1d_cts.spec.geometry import Geometry
 
 
 def _explicit(clause: str, holds: Callable[[int, int, int], bool]) -> Any:
@@ -47,7 +49,7 @@ def _mode(clause: str, mode: str) -> Any:
     def telling(case: Case) -> bool:
         return case.padding_mode == mode and non_empty(case) and sum(case.geometry.pads) > 0
 
-    return tries(clause, forward_is_exact, telling, own=wide_pads(mode))
+    return tries(clause, forward_is_exact, telling, own=[*wide_pads(mode), *named_pads(mode)])
 
 
 test_pad_1_both_sides_alike = _explicit("PAD-1", lambda lo, hi, reach: lo == hi > 0)
@@ -61,13 +63,15 @@ test_pad_8_full = _name("PAD-8", "full")
 test_pad_9_constant = _mode("PAD-9", "constant")
 
 
+_REALS = ("float16", "bfloat16", "float32", "float64")
 _INEXACT = (0.1, 1 / 3, -2 / 3, 3.14159265358979)  # no dtype holds them, and each dtype rounds them otherwise
 
 
 def _one_product(case: Case) -> Case:
     """The case with windows of one sample and an inexact fill."""
     filled = replace(case, bias=False, padding_mode="constant", padding_value=_INEXACT[case.seed % len(_INEXACT)])
-    return filled.with_geometry(kernel=1, stride=1, dilation=1, c_in=case.geometry.groups, padding=(2, 1))
+    pads = (1 + case.seed % 6, case.seed % 4)
+    return filled.with_geometry(kernel=1, stride=1, dilation=1, c_in=case.geometry.groups, padding=pads)
 
 
 def fill_is_rounded(surface: Surface, case: Case) -> None:
@@ -79,7 +83,8 @@ def fill_is_rounded(surface: Surface, case: Case) -> None:
     judge.equal(surface.conv1d(case, given), want, "y")
 
 
-test_pad_9_rounded = tries("PAD-9", fill_is_rounded, non_empty, prepare=_one_product, sampled=True)
+_FILLED = [Case(Geometry(1, 1, 1, 8, 1), dtype, seed=seed) for dtype, seed in product(_REALS, range(8))]
+test_pad_9_rounded = tries("PAD-9", fill_is_rounded, non_empty, own=_FILLED, prepare=_one_product, sampled=True)
 test_pad_10_reflect = _mode("PAD-10", "reflect")
 test_pad_11_symmetric = _mode("PAD-11", "symmetric")
 test_pad_12_replicate = _mode("PAD-12", "replicate")

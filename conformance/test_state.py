@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
-from conv1d_cts.conformance import judge, oracle
+from conv1d_cts.conformance import bounds, judge, oracle
 from conv1d_cts.conformance.backend import Answer, Refused, Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
-from conv1d_cts.conformance.recipes import Operands, operands
+from conv1d_cts.conformance.recipes import Array, Operands, operands
 from conv1d_cts.conformance.values import VJP, answers, non_empty, operand_names, small_zeros
 
+Judge = Callable[[Case, Array, str], None]  # raises Violation where y, which has that name, is not right for the case
 _CALLS = 9  # of one shape, for INV-8
 
 
@@ -29,7 +31,7 @@ def no_state_is_left(surface: Surface, case: Case) -> None:
 
 
 def _neighbours(case: Case) -> list[Case]:
-    """The case with one thing changed: what a key that is a little too short takes for the same call."""
+    """The case and others with one thing changed, which a key that is a little too short takes for the same call."""
     g = case.geometry
     lo, hi = g.pads
     around = (hi, lo) if lo != hi else (lo + hi, 0) if lo else (1, 0)
@@ -37,44 +39,59 @@ def _neighbours(case: Case) -> list[Case]:
         {"padding": around}, {"padding": (lo + 1, hi + 1)}, {"stride": g.stride + 1}, {"dilation": g.dilation + 1},
         {"n": g.n + 1}, {"length": g.length + 1},
     )  # fmt: skip
-    dtype = "float32" if case.dtype != "float32" else "float64"
-    return [
-        *(case.with_geometry(**change) for change in changed),
-        replace(case, bias=not case.bias),
-        replace(case, dtype=dtype),
-    ]
+    same_span = {"kernel": 2, "dilation": g.span - 1} if g.kernel > 2 else {"kernel": g.span, "dilation": 1}
+    others = [case.with_geometry(**change) for change in (*changed, same_span)]
+    others = [other for other in (*others, replace(case, bias=not case.bias)) if non_empty(other) and other != case]
+    return [case, others[0], others[case.seed % len(others)], case]
 
 
-def _is_right(case: Case, reply: Answer | Refused) -> bool:
-    """Whether y is the definition's; a refusal is no result, and so not a wrong one."""
+def _precisions(case: Case) -> list[Case]:
+    """The case and its like in another precision of the same kind, on data that show how many bits are kept."""
+    others = {"float32": "float64", "complex64": "complex128", "complex128": "complex64"}
+    one = replace(case, recipe="gaussian")
+    return [one, replace(one, dtype=others.get(case.dtype, "float32")), one]
+
+
+def _exact(case: Case, y: Array, name: str) -> None:
+    judge.equal(y, oracle.forward(case, operands(case)), name)
+
+
+def _within_bounds(case: Case, y: Array, name: str) -> None:
+    judge.within(y, bounds.forward(case, operands(case), bounds.UNIT_ROUNDOFF[case.dtype]), name)
+
+
+def _is_right(judged: Judge, case: Case, reply: Answer | Refused) -> bool:
+    """Whether y is what the judge wants; a refusal is no result, and so not a wrong one."""
     if isinstance(reply, Refused):
         return True
     try:
-        judge.equal(require(reply.results[0], "y"), oracle.forward(case, operands(case)), "y")
+        judged(case, require(reply.results[0], "y"), "y")
     except Violation:
         return False
     return True
 
 
-def neighbours_leave_no_state(surface: Surface, case: Case) -> None:
-    """Calls that differ from each other in one thing: what is right in a fresh process is right after the others.
+def right_after_others(cases_of: Callable[[Case], list[Case]], judged: Judge) -> Callable[[Surface, Case], None]:
+    """A body: of calls that differ in one thing, what is right in a fresh process is right after the others.
 
-    What is refused is not wrong, but for the case itself.
+    What is refused is not wrong, but for the first of them.
     """
-    others = [other for other in _neighbours(case) if non_empty(other)]
-    cases = [case, others[0], others[case.seed % len(others)], case]
-    calls = [call_of(one, operands(one)) for one in cases]
-    for step, (one, reply) in enumerate(zip(cases, surface.sequence(calls), strict=True)):
-        if one == case and isinstance(reply, Refused):
-            raise reply
-        if _is_right(one, reply):
-            continue
-        with surface.backend.fresh_process():
-            (alone,) = surface.sequence([calls[step]])
-        again = surface.sequence(calls)[step]  # the last request made is the one that a script shows
-        if _is_right(one, alone) and isinstance(again, Answer):
-            name = f"y of call {step + 1} of {len(calls)}"
-            judge.equal(require(again.results[0], "y"), oracle.forward(one, operands(one)), name)
+
+    def body(surface: Surface, case: Case) -> None:
+        cases = cases_of(case)
+        calls = [call_of(one, operands(one)) for one in cases]
+        for step, (one, reply) in enumerate(zip(cases, surface.sequence(calls), strict=True)):
+            if one == cases[0] and isinstance(reply, Refused):
+                raise reply
+            if _is_right(judged, one, reply):
+                continue
+            with surface.backend.fresh_process():
+                (alone,) = surface.sequence([calls[step]])
+            again = surface.sequence(calls)[step]  # the last request made is the one that a script shows
+            if _is_right(judged, one, alone) and isinstance(again, Answer):
+                judged(one, require(again.results[0], "y"), f"y of call {step + 1} of {len(calls)}")
+
+    return body
 
 
 def no_state_is_left_by_gradients(surface: Surface, case: Case) -> None:
@@ -114,7 +131,8 @@ def gradients_stay(surface: Surface, case: Case) -> None:
 
 
 test_inv_7_no_state = tries("INV-7", no_state_is_left, small_zeros, sampled=True)
-test_inv_7_neighbours = tries("INV-7", neighbours_leave_no_state, small_zeros, sampled=True)
+test_inv_7_neighbours = tries("INV-7", right_after_others(_neighbours, _exact), small_zeros, sampled=True)
+test_inv_7_precisions = tries("INV-7", right_after_others(_precisions, _within_bounds), small_zeros, sampled=True)
 test_inv_7_gradients = tries("INV-7", no_state_is_left_by_gradients, small_zeros, extra=VJP, sampled=True)
 test_inv_8_results_stay = tries("INV-8", results_stay, small_zeros, sampled=True)
 test_inv_8_gradients_stay = tries("INV-8", gradients_stay, small_zeros, extra=VJP, sampled=True)

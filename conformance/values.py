@@ -57,6 +57,11 @@ def with_bias(case: Case) -> Case:
     return replace(case, bias=True)
 
 
+def as_complex(case: Case) -> Case:
+    """The case with complex operands of the width of its dtype."""
+    return replace(case, dtype="complex128" if case.dtype in ("float64", "complex128") else "complex64")
+
+
 def non_empty(case: Case) -> bool:
     """There is something to compute: no extent is 0, and there is a window."""
     g = case.geometry

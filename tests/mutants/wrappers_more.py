@@ -20,7 +20,6 @@ from tests.mutants.witness import Call, Witness, touched
 numerics, state, validation = chapter("numerics"), chapter("state"), chapter("validation")
 Kernel = Callable[..., Array]
 Rule = Callable[..., Any]
-SYNONYMS = {"edge": "replicate", "wrap": "circular", "mirror": "reflect", "zero": "zeros", "replication": "replicate"}
 
 
 @validation
@@ -52,21 +51,6 @@ def domain_unchecked_for_names(m: Backend, rng: Rng) -> Witness:
         return door.accept(x, w, b, args) if named else inner(x, w, b, args)
 
     return Call(mode="reflect", length=most, kernel=most + 1, padding="causal")
-
-
-@validation
-def synonyms_of_modes_accepted(m: Backend, rng: Rng) -> Witness:
-    """Padding modes of other libraries (edge, wrap, mirror, ...) are accepted: two are known (kind: aliases)."""
-    names = sorted(SYNONYMS)
-    first = draw(rng, 0, len(names) - 2)
-    known = {name: SYNONYMS[name] for name in names[first : first + 2]}
-
-    @m.around("accept")
-    def accept(inner: Rule, x: Any, w: Any, b: Any, args: dict[str, Any]) -> Any:
-        mode = args["padding_mode"]
-        return inner(x, w, b, {**args, "padding_mode": known.get(mode, mode) if isinstance(mode, str) else mode})
-
-    return Call(padding=(1, 1), raw={"padding_mode": names[first]})
 
 
 @validation
