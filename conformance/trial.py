@@ -74,7 +74,9 @@ class Trial:
         """What the check selects from the deviations' recorded cases and the pool, and a few examples inside limits."""
         recorded = tuple(case_from(dict(d.case)) for d in self._entries(check) if d.case)
         sample = self.sample if check.sampled else None
-        selection = Selection(check.select, lambda e: self.limit(self.facts(check, e)) is not None, sample)
+        selection = Selection(
+            check.select, lambda e: self.limit(self.facts(check, e)) is not None, sample, check.bias_aside
+        )
         return selection.examples(recorded, self.cases, self.limited, check.minimum)
 
     def _try(self, check: Check, example: Example, tally: Tally) -> str | None:
