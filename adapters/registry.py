@@ -26,6 +26,7 @@ PIP_COMMANDS = {
     "onnxruntime": "pip install onnxruntime onnx",
     "mlx": 'pip install "mlx[cpu]"',
     "scipy": "pip install scipy",
+    "keras": "pip install keras",
     "numpy": "pip install numpy",
     "ml_dtypes": "pip install ml_dtypes",
 }

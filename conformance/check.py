@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Protocol
 
@@ -34,7 +34,8 @@ class Check:
     `select` takes the pool and gives the examples that can tell right from wrong; `extra` are facts that every example
     shares (the program it runs); `may_refuse` where the clause allows a clean refusal, `must_refuse` where it asks for
     one; a `sampled` check takes an even sample of those from the pool; fewer than `minimum` that held prove nothing.
-    What the body finds must be one thing `throughout` where the clause calls a mixture a fault.
+    What the body finds must be one thing `throughout` where the clause calls a mixture a fault. Where the bias is
+    `bias_aside`, there to be tried as well, cases are tried without it on a surface that has none.
     """
 
     clause: str
@@ -46,11 +47,15 @@ class Check:
     sampled: bool = False
     minimum: int = 3
     throughout: bool = False
+    bias_aside: bool = False
 
     def made_of(self, case: Case) -> Any:
         """What the check makes of a case, apart from the examples that it always makes; None where it is not for it."""
         own = list(self.select(()))
-        return next((example for example in self.select((case,)) if example not in own or example == case), None)
+        made = next((example for example in self.select((case,)) if example not in own or example == case), None)
+        if self.bias_aside and isinstance(made, Case) and not case.bias:
+            return replace(made, bias=False)
+        return made
 
 
 def tries(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from operator import not_
 from typing import Any
@@ -19,13 +19,15 @@ class Selection:
     """A check's choice among cases, and what limits forbid it.
 
     Of the examples outside limits at most `sample` where that is given, beside all that the check makes itself. Where
-    a limit forbids the check on every case, the selection is `closed`: no case has a relative that is possible.
+    a limit forbids the check on every case, the selection is `closed`: no case has a relative that is possible. Where
+    `bias_aside`, a case whose bias alone is forbidden is tried without one.
     """
 
     select: Callable[[tuple[Case, ...]], Iterable[Any]]
     is_limited: Callable[[Any], bool]
     sample: int | None = None
     closed: bool = False
+    bias_aside: bool = False
 
     def examples(
         self, recorded: tuple[Case, ...], cases: tuple[Case, ...], limited: tuple[Case, ...], few: int
@@ -34,17 +36,26 @@ class Selection:
         own = list(self.select(()))
         first = [e for e in self.select(recorded) if e not in own]
         selected = [e for e in self.select((*recorded, *cases)) if e not in first]
+        first = [self._bare(e) or e if self.is_limited(e) else e for e in first]
         inside = [self.is_limited(e) for e in selected]
         possible = list(compress(selected, map(not_, inside)))
         refused = list(compress(selected, inside))
         forbidden = refused + [e for e in self.select(limited) if self.is_limited(e)]
         possible += self._relatives([e for e in refused if isinstance(e, Case)], possible)
-        bare = (e.without_bias() for e in refused if isinstance(e, Malformed))
-        possible += [e for e in bare if e and not self.is_limited(e)]
+        possible += [bare for bare in map(self._bare, refused) if bare]
         if self.sample is not None:
             made = [e for e in possible if e in own]
             possible = [*made, *evenly([e for e in possible if e not in made], self.sample)]
         return [*first, *possible, *evenly(forbidden, few)]
+
+    def _bare(self, example: Any) -> Any:
+        """An example that is forbidden, without its bias; None where that does not help, or says something else."""
+        bare: Any = None
+        if isinstance(example, Malformed):
+            bare = example.without_bias()
+        elif self.bias_aside and isinstance(example, Case) and example.bias:
+            bare = replace(example, bias=False)
+        return None if bare is None or self.is_limited(bare) else bare
 
     def _relatives(self, limited: Sequence[Case], known: Sequence[Any]) -> list[Case]:
         """The nearest relatives outside limits of cases that the check made itself, as far as it is for them."""

@@ -36,7 +36,8 @@ class Subject:
     def facts(self) -> dict[str, Fact]:
         """What conditions may ask: those of the first geometry, which all others resemble."""
         wrt = "" if self.function == "conv1d" else "xwb"
-        return Case(SIZES[0], dtype=self.dtype).facts() | {"function": self.function, "wrt": wrt}
+        case = Case(SIZES[0], dtype=self.dtype, bias=bool(wrt))  # as in the probes: gb alone asks for one
+        return case.facts() | {"function": self.function, "wrt": wrt}
 
     def describe(self) -> dict[str, Any]:
         """What a certificate says of it."""

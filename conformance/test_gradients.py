@@ -41,8 +41,9 @@ def _vjp(
     clause: str, wrt: str, telling: Callable[[Case], bool], prepare: Callable[[Case], Case] = with_bias, **more: Any
 ) -> Any:
     return tries(
-        clause, gradient_is_exact(wrt), telling, prepare=prepare, extra={"function": "vjp", "wrt": wrt}, **more
-    )
+        clause, gradient_is_exact(wrt), telling, prepare=prepare, extra={"function": "vjp", "wrt": wrt},
+        bias_aside=wrt != "b", **more
+    )  # fmt: skip
 
 
 test_grad_1_of_x = _vjp("GRAD-1", "x", lambda c: _zeros(c) and is_plain(c.geometry), own=blocks())

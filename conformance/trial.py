@@ -75,7 +75,11 @@ class Trial:
         recorded = tuple(case_from(dict(d.case)) for d in self._entries(check) if d.case)
         sample = self.sample if check.sampled else None
         selection = Selection(
-            check.select, lambda e: self.limit(self.facts(check, e)) is not None, sample, self._is_closed(check)
+            check.select,
+            lambda e: self.limit(self.facts(check, e)) is not None,
+            sample,
+            self._is_closed(check),
+            check.bias_aside,
         )
         return selection.examples(recorded, self.cases, self.limited, check.minimum)
 

@@ -29,6 +29,7 @@ from conv1d_cts.conformance.backend import Refused
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.isolation.process import Died
 from conv1d_cts.conformance.recipes import Operands
+from conv1d_cts.conformance.test_arithmetic import Subject
 from conv1d_cts.spec.geometry import Geometry
 from tests.classes import SMALL, classify, long_sums, right_class
 from tests.emulators.bank import EMULATORS, emulator
@@ -36,6 +37,11 @@ from tests.in_process import InProcess
 
 Array = np.ndarray[Any, Any]
 SINGLE = 2.0**-24
+
+
+@pytest.mark.parametrize(("function", "bias"), [("conv1d", False), ("vjp", True)])
+def test_the_arithmetic_of_results_is_asked_without_a_bias(function: str, bias: bool) -> None:
+    assert Subject("float32", function).facts()["bias"] is bias
 
 
 class Exact:

@@ -8,10 +8,12 @@ import pytest
 
 from conv1d_cts.conformance import malformed
 from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.catalog import checks
 from conv1d_cts.conformance.pool import FLOATS, PROFILES, pool
 from conv1d_cts.conformance.recipes import lattice_fits
 from conv1d_cts.conformance.relatives import nearest, relatives
 from conv1d_cts.conformance.selection import Selection
+from conv1d_cts.conformance.values import with_bias
 from conv1d_cts.spec.geometry import Geometry
 
 POOL = pool(PROFILES["quick"], 0, FLOATS)
@@ -66,6 +68,24 @@ def test_a_malformed_call_is_tried_without_the_bias_that_a_surface_lacks() -> No
     able = [call for call in selection.examples((), (), (), 0) if not call.base.bias]
     assert {call.rule for call in able} == {call.rule for call in malformed.mixed_dtypes() if "b" not in call.dtypes}
     assert all(call.call().arrays["b"] is None for call in able)
+
+
+@pytest.mark.parametrize("bias_aside", [True, False])
+def test_a_case_is_tried_without_the_bias_that_a_surface_lacks_where_it_is_aside(bias_aside: bool) -> None:
+    cases = tuple(Case(Geometry(1, 2, 2, length, 3)) for length in range(3, 9))
+    selection = Selection(
+        lambda given: map(with_bias, given), lambda example: bool(example.facts()["bias"]), bias_aside=bias_aside
+    )
+    bare = [replace(case, bias=False) for case in cases] if bias_aside else []
+    recorded = bare[:1] or list(cases[:1])
+    assert selection.examples(cases[:1], cases[1:], (), 0) == [*recorded, *bare[1:]]
+
+
+def test_a_gradient_is_asked_for_without_a_bias_where_a_surface_has_none() -> None:
+    check = next(check for _, check in checks() if check.clause == "GRAD-7")
+    case = Case(Geometry(1, 2, 2, 9, 3, stride=2), bias=False)
+    assert check.made_of(case) == case
+    assert check.made_of(replace(case, bias=True)) == replace(case, bias=True)
 
 
 def test_a_sample_is_taken_of_the_pool_alone() -> None:

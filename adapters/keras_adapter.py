@@ -1,0 +1,106 @@
+"""Keras 3 on a backend of its own choice: keras.ops.conv, keras.ops.pad before it, keras.layers.Conv1D.
+
+`Keras("torch")` is an adapter. The transforms are those of the framework below, and its arrays are what is passed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+_MODES = {"zeros": "constant", "replicate": "edge"}
+_FROM_BELOW = ("dtypes", "native", "precision_switches", "devices", "to_native", "to_numpy", "vjp", "jvp", "vmap")
+_INTEGERS = "('int8', 'int16', 'int32', 'int64', 'uint8')"
+_LIMITS = {
+    "surface != 'layer' and bias": "keras.ops.conv has no bias",
+    "surface != 'padded' and padding == 'explicit' and lo + hi > 0": "keras pads by name",
+    "surface == 'padded' and padding != 'explicit'": "keras.ops.pad takes numbers",
+    "surface in ('functional', 'channels-first') and padding in ('same_lower', 'causal', 'full')": "not its words",
+    "surface == 'layer' and padding in ('same_lower', 'full')": "Conv1D has valid, same and causal",
+    "surface == 'layer' and stride > 1 and dilation > 1": "Conv1D refuses a stride together with a dilation",
+    "surface != 'padded' and padding_mode != 'zeros'": "keras pads with zeros before a convolution",
+}
+_OWN_LIMITS = {  # on the backend below
+    "torch": {
+        "padding_mode == 'replicate'": "on torch keras.ops.pad has no mode edge",
+        f"surface == 'layer' and dtype in {_INTEGERS}": "a layer's weights must be able to have gradients",
+        "dtype in ('int8', 'int16', 'int32', 'uint8') and dilation > 1": "torch dilates integers of 64 bits only",
+    },
+}
+
+
+class Keras:
+    """An adapter of keras on the backend named, in a process that has not imported keras yet."""
+
+    def __init__(self, backend: str) -> None:
+        os.environ["KERAS_BACKEND"] = backend  # which keras reads when it is imported, and only then
+        self._keras = importlib.import_module("keras")
+        framework = importlib.import_module(f"conv1d_cts.adapters.{backend}_adapter")
+        self.name = f"keras-{backend}"
+        self.versions = {"keras": self._keras.__version__, **framework.versions}
+        self.limits = _LIMITS | _OWN_LIMITS[backend]
+        self.surfaces = {
+            "functional": self.conv1d,
+            "channels-first": self.channels_first,
+            "padded": self.padded,
+            "layer": self.layer,
+        }
+        for name in _FROM_BELOW:
+            setattr(self, name, getattr(framework, name))
+
+    def _conv(self, x: Any, w: Any, b: Any, groups: Any, data_format: str, **parameters: Any) -> Any:
+        """keras.ops.conv: it has no bias, and the groups are those that the shapes say; it refuses what is beyond."""
+        if parameters["padding"] in ("same_lower", "causal", "full"):  # no translation: torch would get valid, unasked
+            raise NotImplementedError("keras.ops.conv has the words valid and same")
+        beyond = {} if groups == 1 or x.shape[1] == groups * w.shape[1] else {"groups": groups}
+        beyond |= {} if b is None else {"bias": b}
+        ops, last = self._keras.ops, data_format == "channels_last"
+        x, w = ops.transpose(x, (0, 2, 1)) if last else x, ops.transpose(w, (2, 1, 0))
+        y = ops.conv(x, w, data_format=data_format, **parameters, **beyond)
+        return ops.transpose(y, (0, 2, 1)) if last else y
+
+    def conv1d(self, x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:
+        """Channels last, as is keras's default. It pads by name; other padding goes to keras, and it refuses it."""
+        pads = "valid" if padding == (0, 0) else padding
+        return self._conv(x, w, b, groups, "channels_last", strides=stride, padding=pads, dilation_rate=dilation)
+
+    def channels_first(self, x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:
+        """The same with data_format="channels_first"."""
+        pads = "valid" if padding == (0, 0) else padding
+        return self._conv(x, w, b, groups, "channels_first", strides=stride, padding=pads, dilation_rate=dilation)
+
+    def padded(
+        self,
+        x: Any,
+        w: Any,
+        b: Any,
+        *,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+        groups: Any,
+        padding_mode: str = "zeros",
+        padding_value: Any = 0,
+    ) -> Any:
+        """keras.ops.pad, then keras.ops.conv without padding."""
+        mode = _MODES.get(padding_mode, padding_mode)
+        value = padding_value if padding_mode == "constant" else None
+        xp = self._keras.ops.pad(x, ((0, 0), (0, 0), padding), mode, value)
+        return self._conv(xp, w, b, groups, "channels_last", strides=stride, padding="valid", dilation_rate=dilation)
+
+    def layer(self, x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:
+        """keras.layers.Conv1D, built for x and called with w and b as its weights."""
+        keras = self._keras
+        pads = "valid" if padding == (0, 0) else padding
+        dtype = keras.backend.standardize_dtype(x.dtype)
+        x_nwc, w_kio = keras.ops.transpose(x, (0, 2, 1)), keras.ops.transpose(w, (2, 1, 0))
+        layer = keras.layers.Conv1D(
+            w.shape[0], w.shape[2], stride, pads, None, dilation, groups, None, b is not None, "zeros", dtype=dtype
+        )
+        layer.build(tuple(x_nwc.shape))
+        y, _ = layer.stateless_call([w_kio] if b is None else [w_kio, b], [], x_nwc)
+        return keras.ops.transpose(y, (0, 2, 1))
+
+
+adapter = Keras
