@@ -93,8 +93,11 @@ def _with(name: str, values: Mapping[str, Any]) -> Iterator[Malformed]:
 
 def _shaped(name: str, values: Mapping[str, Any], bases: Iterable[Case] = BASES) -> Iterator[Malformed]:
     for base in bases:
+        rules: dict[tuple[int, ...], str] = {}
         for rule, shape_of in values.items():
-            yield from _both_ways(Malformed(f"{name} {rule}", base, shapes={name: shape_of(base.geometry)}))
+            rules.setdefault(shape_of(base.geometry), rule)  # a shape that breaks two rules is named by the first
+        for shape, rule in rules.items():
+            yield from _both_ways(Malformed(f"{name} {rule}", base, shapes={name: shape}))
 
 
 def rank() -> Iterator[Malformed]:
