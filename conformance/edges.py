@@ -43,6 +43,12 @@ def named_pads(mode: str) -> Iterator[Case]:
             yield Case(g, "float32", True, mode, value, seed=kernel)
 
 
+def every_dtype(mode: str) -> Iterator[Case]:
+    """A padding mode on operands of every floating and complex dtype, whose samples a pad may cast on their way."""
+    for dtype in ("float16", "bfloat16", "float32", "float64", "complex64", "complex128"):
+        yield Case(Geometry(2, 2, 3, 9, 3, padding=(3, 2)), dtype, True, mode, 2 if mode == "constant" else 0)
+
+
 def blocks() -> Iterator[Case]:
     """Channels that fill the blocks of a kernel, windows with every remainder by 8; all plain but for one thing."""
     for (c_in, c_out), rest in product(((8, 8), (16, 32), (32, 16)), range(8)):

@@ -13,7 +13,7 @@ from conv1d_cts.conformance import judge, oracle
 from conv1d_cts.conformance.backend import Surface
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
-from conv1d_cts.conformance.edges import long_kernels, long_strides, named_pads, wide_pads
+from conv1d_cts.conformance.edges import every_dtype, long_kernels, long_strides, named_pads, wide_pads
 from conv1d_cts.conformance.isolation.wire import dtype_of
 from conv1d_cts.conformance.recipes import Operands, operands
 from conv1d_cts.conformance.values import forward_is_exact, non_empty
@@ -49,7 +49,7 @@ def _mode(clause: str, mode: str) -> Any:
     def telling(case: Case) -> bool:
         return case.padding_mode == mode and non_empty(case) and sum(case.geometry.pads) > 0
 
-    return tries(clause, forward_is_exact, telling, own=[*wide_pads(mode), *named_pads(mode)])
+    return tries(clause, forward_is_exact, telling, own=[*wide_pads(mode), *named_pads(mode), *every_dtype(mode)])
 
 
 test_pad_1_both_sides_alike = _explicit("PAD-1", lambda lo, hi, reach: lo == hi > 0)
