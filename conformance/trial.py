@@ -78,12 +78,12 @@ class Trial:
             check.select,
             lambda e: self.limit(self.facts(check, e)) is not None,
             sample,
-            self._is_closed(check),
+            self._forbids_all(check),
             check.bias_aside,
         )
         return selection.examples(recorded, self.cases, self.limited, check.minimum)
 
-    def _is_closed(self, check: Check) -> bool:
+    def _forbids_all(self, check: Check) -> bool:
         """Whether a limit forbids the check whatever the case is."""
         fixed = {**check.extra, **self._place()}
         return any(limit.when.names <= fixed.keys() and limit.when.holds(fixed) for limit in self.limits)

@@ -39,18 +39,19 @@ def _cases(seed: int) -> tuple[Case, ...]:
         *(case for _ in range(_ARRAYS) for case in pairs(rng, FLOATS, PADDING_MODES)),
         *small_ladder(rng, FLOATS), *powers_of_two(rng, (5, 6, 7), FLOATS),
     ]  # fmt: skip
-    return tuple(case for case in dict.fromkeys(drawn) if _is_small(case))
+    return tuple(case for case in dict.fromkeys(drawn) if _fits(case))
 
 
-def _is_small(case: Case) -> bool:
+def _fits(case: Case) -> bool:
+    """Whether the case is small, and real: complex numbers have no place in the corpus."""
     given = operands(case)
-    return given.x.size + given.w.size + given.cotangent.size <= _NUMBERS
+    return not case.dtype.startswith("complex") and given.x.size + given.w.size + given.cotangent.size <= _NUMBERS
 
 
 def _part(check: Check) -> str:
     """What a check judges that a vector can hold: y, the gradients, or nothing."""
     if check.body is forward_is_exact or (check.clause == "ACC-1" and not check.extra):
-        return "y" if check.clause != "OP-10" else ""  # complex numbers have no place in the corpus
+        return "y"
     if check.body in _GRADIENTS or (check.clause == "ACC-2" and check.extra.get("function") == "vjp"):
         return "gradients"
     return ""
@@ -72,7 +73,7 @@ def _legal(seed: int) -> Iterator[dict[str, Any]]:
         (case, check.may_refuse)
         for _, check in catalog.checks()
         if _part(check)
-        for case in evenly([c for c in check.select(cases) if _is_small(c)], _A_CHECK)
+        for case in evenly([c for c in check.select(cases) if _fits(c)], _A_CHECK)
     ]
     for case, may_refuse in dict.fromkeys(chosen):
         clauses, given = _clauses_of(case), operands(case)
