@@ -12,7 +12,7 @@ from conv1d_cts.reports.certificate import Certificate, ClauseRow
 from conv1d_cts.reports.text import SCRIPT, one_line, shorten, visible
 
 _LIMIT: Final = 3000
-_REASON: Final = 90  # of a recorded deviation, where a link leads to all of it
+_REASON: Final = 60  # of a recorded deviation, where a link leads to all of it
 _SHOWN: Final = (
     "accuracy", "message", "finding", "expected", "got", "confirmed", "history", "reproducer", "case",
     "deviations", "reproduces", "no reproducer",
@@ -82,7 +82,7 @@ def blocks(certificate: Certificate, row: ClauseRow, deviations: Mapping[tuple[s
     evidence = row["evidence"]
     for entry in evidence.get("deviations", ()):
         said = f"{one_line(str(entry['reason']), _REASON)} ({entry['examples']:,} examples)"
-        yield Block("recorded deviation", said, "prose", deviations[_identity(entry)].anchor)
+        yield Block("recorded", said, "prose", deviations[_identity(entry)].anchor)
         told = tuple(_labelled(entry, _EXAMPLE))
         yield from () if told == deviations[_identity(entry)].example else told
     kinds = {"finding": "prose", "message": "prose", "case": "case", "expected": "code", "got": "code"}

@@ -89,7 +89,7 @@
     const article = document.getElementById(cell.closest("tr").dataset.k);
     const backend = heads[cell.closest("td").cellIndex - 1].dataset.b;
     const evidence = cell.id ? [] : [document.getElementById(cell.hash.slice(1))];
-    const recorded = evidence.flatMap((item) => all("a.recorded", item)).map((link) => link.hash.slice(1));
+    const recorded = evidence.flatMap((item) => all("a[href*=':deviation-']", item)).map((link) => link.hash.slice(1));
     const shown = [...evidence, ...[...new Set(recorded)].map((id) => document.getElementById(id))];
     const copies = shown.map((item) => item.cloneNode(true));
     copies.forEach((item) => { item.open = true; });
