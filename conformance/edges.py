@@ -18,8 +18,8 @@ def long_kernels(name: str) -> Iterator[Case]:
 
 def long_strides(name: str) -> Iterator[Case]:
     """A named padding for strides past the window, with every remainder, and past the input, which leave one window."""
-    for kernel, length in product((1, 2), range(10, 15)):
-        yield Case(Geometry(2, 2, 3, length, kernel, stride=5, padding=name), seed=length)
+    for (kernel, dilation), length in product(((1, 1), (2, 1), (3, 2)), range(10, 15)):
+        yield Case(Geometry(2, 2, 3, length, kernel, 5, dilation, padding=name), seed=length)
     for kernel, length in product((2, 3, 4, 5), (1, 2, 3, 4)):
         yield Case(Geometry(2, 2, 3, length, kernel, stride=5, padding=name), seed=length)
 

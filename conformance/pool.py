@@ -238,8 +238,8 @@ def small_ladder(rng: random.Random, dtypes: tuple[str, ...]) -> Iterator[Case]:
 
 
 def common(rng: random.Random, dtypes: tuple[str, ...]) -> Iterator[Case]:
-    """The shapes that models are made of: dense, wide, strided and depthwise, of small kernels and vector widths."""
-    for geometry in chain(_dense(rng), _wide(rng), _strided(rng), _depthwise(rng)):
+    """The shapes that models are made of: dense, wide, strided, depthwise, pointwise; small kernels, vector widths."""
+    for geometry in chain(_dense(rng), _wide(rng), _strided(rng), _depthwise(rng), _pointwise(rng)):
         yield _case(rng, geometry, rng.choice(dtypes), rng.random() < 0.75)
 
 
@@ -276,6 +276,13 @@ def _depthwise(rng: random.Random) -> Iterator[Geometry]:
         pad = rng.choice((0, kernel // 2))
         length = kernel + rng.randint(1, 20)
         yield Geometry(rng.randint(1, 3), channels, c_out, length, kernel, stride, 1, channels, (pad, pad))
+
+
+def _pointwise(rng: random.Random) -> Iterator[Geometry]:
+    """One tap and nothing else: a single product over batch and positions, few of them and many, even and odd."""
+    for n, odd, many in product((2, 3, 5), (0, 1), (5, 50)):
+        c_in, c_out = rng.choice(((1, 1), (1, 24), (24, 1), (3, 5), (16, 16)))
+        yield Geometry(n, c_in, c_out, 2 * rng.randint(many // 2, many) + odd, 1)
 
 
 def powers_of_two(rng: random.Random, exponents: Iterable[int], dtypes: tuple[str, ...]) -> Iterator[Case]:

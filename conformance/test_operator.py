@@ -79,10 +79,10 @@ def integer_arithmetic(surface: Surface, case: Case) -> str:
 
 
 def _integers(cases: tuple[Case, ...]) -> Iterator[Case]:
-    """The plain cases of the pool in each integer dtype."""
-    plain = [case for case in cases if _zeros(case) and is_plain(case.geometry)]
+    """The zero-padded cases of the pool in each integer dtype."""
+    zeros = [case for case in cases if _zeros(case)]
     for dtype in _INTEGER_DTYPES:
-        yield from (replace(case, dtype=dtype) for case in plain if lattice_fits(case.geometry, dtype))
+        yield from (replace(case, dtype=dtype) for case in zeros if lattice_fits(case.geometry, dtype))
 
 
 def overflow(surface: Surface, case: Case) -> str | None:

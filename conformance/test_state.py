@@ -11,9 +11,11 @@ from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
 from conv1d_cts.conformance.recipes import Array, Operands, operands
 from conv1d_cts.conformance.values import VJP, answers, non_empty, operand_names, small_zeros
+from conv1d_cts.spec.geometry import Geometry
 
 Judge = Callable[[Case, Array, str], None]  # raises Violation where y, which has that name, is not right for the case
 _CALLS = 9  # of one shape, for INV-8
+_SPAN = 25  # of a kernel: eight numbers of taps reach as far
 
 
 def no_state_is_left(surface: Surface, case: Case) -> None:
@@ -39,10 +41,16 @@ def _neighbours(case: Case) -> list[Case]:
         {"padding": around}, {"padding": (lo + 1, hi + 1)}, {"stride": g.stride + 1}, {"dilation": g.dilation + 1},
         {"n": g.n + 1}, {"length": g.length + 1},
     )  # fmt: skip
-    same_span = {"kernel": 2, "dilation": g.span - 1} if g.kernel > 2 else {"kernel": g.span, "dilation": 1}
-    others = [case.with_geometry(**change) for change in (*changed, same_span)]
+    others = [case.with_geometry(**change) for change in changed]
     others = [other for other in (*others, replace(case, bias=not case.bias)) if non_empty(other) and other != case]
     return [case, others[0], others[case.seed % len(others)], case]
+
+
+def _of_one_span(case: Case) -> list[Case]:
+    """The case and every other number of taps that spans as many samples, closer together or further apart."""
+    reach = case.geometry.span - 1
+    spreads = [(reach // d + 1, d) for d in range(1, reach + 1) if reach % d == 0 and d != case.geometry.dilation]
+    return [case, *(case.with_geometry(kernel=kernel, dilation=d) for kernel, d in spreads), case]
 
 
 def _precisions(case: Case) -> list[Case]:
@@ -132,6 +140,10 @@ def gradients_stay(surface: Surface, case: Case) -> None:
 
 test_inv_7_no_state = tries("INV-7", no_state_is_left, small_zeros, sampled=True)
 test_inv_7_neighbours = tries("INV-7", right_after_others(_neighbours, _exact), small_zeros, sampled=True)
+test_inv_7_spans = tries(
+    "INV-7", right_after_others(_of_one_span, _exact), lambda c: small_zeros(c) and c.geometry.span == _SPAN,
+    own=[Case(Geometry(2, 2, 3, 29, k, dilation=(_SPAN - 1) // (k - 1)), seed=k) for k in (4, 5, 7, 9)]
+)  # fmt: skip
 test_inv_7_precisions = tries("INV-7", right_after_others(_precisions, _within_bounds), small_zeros, sampled=True)
 test_inv_7_gradients = tries("INV-7", no_state_is_left_by_gradients, small_zeros, extra=VJP, sampled=True)
 test_inv_8_results_stay = tries("INV-8", results_stay, small_zeros, sampled=True)
