@@ -238,8 +238,8 @@ def small_ladder(rng: random.Random, dtypes: tuple[str, ...]) -> Iterator[Case]:
 
 
 def common(rng: random.Random, dtypes: tuple[str, ...]) -> Iterator[Case]:
-    """The shapes that models are made of: dense, wide, strided, depthwise, pointwise; small kernels, vector widths."""
-    for geometry in chain(_dense(rng), _wide(rng), _strided(rng), _depthwise(rng), _pointwise(rng)):
+    """The shapes that models are made of: dense, wide, strided, depthwise, pointwise, long; of small kernels."""
+    for geometry in chain(_dense(rng), _wide(rng), _strided(rng), _depthwise(rng), _pointwise(rng), _tiled(rng)):
         yield _case(rng, geometry, rng.choice(dtypes), rng.random() < 0.75)
 
 
@@ -283,6 +283,15 @@ def _pointwise(rng: random.Random) -> Iterator[Geometry]:
     for n, odd, many in product((2, 3, 5), (0, 1), (5, 50)):
         c_in, c_out = rng.choice(((1, 1), (1, 24), (24, 1), (3, 5), (16, 16)))
         yield Geometry(n, c_in, c_out, 2 * rng.randint(many // 2, many) + odd, 1)
+
+
+def _tiled(rng: random.Random) -> Iterator[Geometry]:
+    """Outputs that fill tiles of 32 and 64, or go one past them and others, with a stride, a dilation or groups."""
+    kinds = (((2, 3), 1, 1), ((1,), 2, 1), ((1, 2), 1, 2))
+    for l_out, (strides, dilation, groups) in product((32, 33, 64, 65, 129, 513), kinds):
+        kernel, stride = rng.randint(2, 5), rng.choice(strides)
+        length = length_for(l_out, rng.randrange(stride), kernel, stride, dilation, (0, 0))
+        yield Geometry(rng.randint(1, 2), 2 * groups, 3 * groups, length, kernel, stride, dilation, groups)
 
 
 def powers_of_two(rng: random.Random, exponents: Iterable[int], dtypes: tuple[str, ...]) -> Iterator[Case]:

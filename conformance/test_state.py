@@ -9,12 +9,17 @@ from conv1d_cts.conformance import bounds, judge, oracle
 from conv1d_cts.conformance.backend import Answer, Refused, Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
-from conv1d_cts.conformance.recipes import Array, Operands, operands
+from conv1d_cts.conformance.recipes import Operands, operands
 from conv1d_cts.conformance.values import VJP, answers, non_empty, operand_names, small_zeros
 from conv1d_cts.spec.geometry import Geometry
 
-Judge = Callable[[Case, Array, str], None]  # raises Violation where y, which has that name, is not right for the case
+Judge = Callable[[Case, Answer, str], None]  # raises Violation where the results of that call are not right
 _CALLS = 9  # of one shape, for INV-8
+_SETTLED = (  # cases whose neighbours are all tried, with and without what a backend may lack
+    Case(Geometry(2, 2, 3, 23, 5, padding=(2, 1))),
+    Case(Geometry(2, 4, 6, 23, 4, 2, 1, 2, (1, 1)), bias=False),
+    Case(Geometry(1, 3, 3, 23, 4, 1, 2, 1), bias=False),
+)
 _SPAN = 25  # of a kernel: eight numbers of taps reach as far
 
 
@@ -32,18 +37,28 @@ def no_state_is_left(surface: Surface, case: Case) -> None:
         judge.equal(require(answer.results[0], "y"), oracle.forward(c, given), f"y of call {step + 1} of 6")
 
 
-def _neighbours(case: Case) -> list[Case]:
-    """The case and others with one thing changed, which a key that is a little too short takes for the same call."""
+def _around(case: Case) -> list[Case]:
+    """Others with one thing changed, which a key that is a little too short takes for the same call."""
     g = case.geometry
     lo, hi = g.pads
     around = (hi, lo) if lo != hi else (lo + hi, 0) if lo else (1, 0)
     changed = (
         {"padding": around}, {"padding": (lo + 1, hi + 1)}, {"stride": g.stride + 1}, {"dilation": g.dilation + 1},
         {"n": g.n + 1}, {"length": g.length + 1},
+        {"dilation": g.dilation + 1, "padding": (lo, hi + g.kernel - 1)},  # the same sizes throughout, as with "same"
+        {"stride": g.stride + 1, "padding": (lo, hi + g.l_out - 1)},
     )  # fmt: skip
-    others = [case.with_geometry(**change) for change in changed]
-    others = [other for other in (*others, replace(case, bias=not case.bias)) if non_empty(other) and other != case]
-    return [case, others[0], others[case.seed % len(others)], case]
+    others = [replace(case, bias=not case.bias), *(case.with_geometry(**change) for change in changed)]
+    return [other for other in others if non_empty(other) and other != case]
+
+
+def _two_around(case: Case) -> list[Case]:
+    others = _around(case)
+    return [case, others[1], others[case.seed % len(others)], case]
+
+
+def _all_around(case: Case) -> list[Case]:
+    return [case, *_around(case), case]
 
 
 def _of_one_span(case: Case) -> list[Case]:
@@ -60,26 +75,35 @@ def _precisions(case: Case) -> list[Case]:
     return [one, replace(one, dtype=others.get(case.dtype, "float32")), one]
 
 
-def _exact(case: Case, y: Array, name: str) -> None:
-    judge.equal(y, oracle.forward(case, operands(case)), name)
+def _exact(case: Case, answer: Answer, call: str) -> None:
+    judge.equal(require(answer.results[0], "y"), oracle.forward(case, operands(case)), f"y of {call}")
 
 
-def _within_bounds(case: Case, y: Array, name: str) -> None:
-    judge.within(y, bounds.forward(case, operands(case), bounds.UNIT_ROUNDOFF[case.dtype]), name)
+def _exact_gradients(case: Case, answer: Answer, call: str) -> None:
+    want = oracle.gradients(case, operands(case))
+    for name, got in zip(operand_names(case), answer.results, strict=True):
+        judge.equal(require(got, name), want[name], f"g{name} of {call}")
+
+
+def _within_bounds(case: Case, answer: Answer, call: str) -> None:
+    bound = bounds.forward(case, operands(case), bounds.UNIT_ROUNDOFF[case.dtype])
+    judge.within(require(answer.results[0], "y"), bound, f"y of {call}")
 
 
 def _is_right(judged: Judge, case: Case, reply: Answer | Refused) -> bool:
-    """Whether y is what the judge wants; a refusal is no result, and so not a wrong one."""
+    """Whether the results are what the judge wants; a refusal is no result, and so not a wrong one."""
     if isinstance(reply, Refused):
         return True
     try:
-        judged(case, require(reply.results[0], "y"), "y")
+        judged(case, reply, "a call")
     except Violation:
         return False
     return True
 
 
-def right_after_others(cases_of: Callable[[Case], list[Case]], judged: Judge) -> Callable[[Surface, Case], None]:
+def right_after_others(
+    cases_of: Callable[[Case], list[Case]], judged: Judge, program: str = "conv1d"
+) -> Callable[[Surface, Case], None]:
     """A body: of calls that differ in one thing, what is right in a fresh process is right after the others.
 
     What is refused is not wrong, but for the first of them.
@@ -87,7 +111,8 @@ def right_after_others(cases_of: Callable[[Case], list[Case]], judged: Judge) ->
 
     def body(surface: Surface, case: Case) -> None:
         cases = cases_of(case)
-        calls = [call_of(one, operands(one)) for one in cases]
+        wrt = {"conv1d": "", "vjp": "xwb"}[program]
+        calls = [call_of(one, operands(one), program, wrt if one.bias else wrt[:2]) for one in cases]
         for step, (one, reply) in enumerate(zip(cases, surface.sequence(calls), strict=True)):
             if one == cases[0] and isinstance(reply, Refused):
                 raise reply
@@ -97,7 +122,7 @@ def right_after_others(cases_of: Callable[[Case], list[Case]], judged: Judge) ->
                 (alone,) = surface.sequence([calls[step]])
             again = surface.sequence(calls)[step]  # the last request made is the one that a script shows
             if _is_right(judged, one, alone) and isinstance(again, Answer):
-                judged(one, require(again.results[0], "y"), f"y of call {step + 1} of {len(calls)}")
+                judged(one, again, f"call {step + 1} of {len(calls)}")
 
     return body
 
@@ -139,7 +164,13 @@ def gradients_stay(surface: Surface, case: Case) -> None:
 
 
 test_inv_7_no_state = tries("INV-7", no_state_is_left, small_zeros, sampled=True)
-test_inv_7_neighbours = tries("INV-7", right_after_others(_neighbours, _exact), small_zeros, sampled=True)
+test_inv_7_neighbours = tries("INV-7", right_after_others(_two_around, _exact), small_zeros, sampled=True)
+test_inv_7_all_neighbours = tries(
+    "INV-7", right_after_others(_all_around, _exact), lambda c: c in _SETTLED, own=_SETTLED
+)
+test_inv_7_neighbours_in_gradients = tries(
+    "INV-7", right_after_others(_all_around, _exact_gradients, "vjp"), lambda c: c in _SETTLED, own=_SETTLED, extra=VJP
+)
 test_inv_7_spans = tries(
     "INV-7", right_after_others(_of_one_span, _exact), lambda c: small_zeros(c) and c.geometry.span == _SPAN,
     own=[Case(Geometry(2, 2, 3, 29, k, dilation=(_SPAN - 1) // (k - 1)), seed=k) for k in (4, 5, 7, 9)]
