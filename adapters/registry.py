@@ -24,6 +24,7 @@ PIP_COMMANDS = {
     "array_api_strict": "pip install array-api-strict",
     "onnx": "pip install onnx",
     "onnxruntime": "pip install onnxruntime onnx",
+    "openvino": "pip install openvino",
     "mlx": 'pip install "mlx[cpu]"',
     "scipy": "pip install scipy",
     "keras": "pip install keras",

@@ -46,6 +46,7 @@ CALLS = {  # backend: surface, case, programs
     "onnx": (("functional", PLAIN), ("functional", NAMED), ("conv2d", PLAIN)),
     "onnxruntime": (("functional", PLAIN), ("dynamic", PLAIN), ("conv2d", PLAIN)),
     "keras-torch": KERAS,
+    "openvino": (("functional", NAMED), ("float32", PLAIN), ("dynamic", PLAIN)),
 }
 PROGRAMS = ("conv1d", "vjp", "jvp", "vmap", "vjp_of_vjp", "jvp_of_vjp")
 LEVELS = (Level("x", 2), Level("xw", 3))
