@@ -57,6 +57,9 @@ def blocks() -> Iterator[Case]:
         yield Case(Geometry(2, 16, 16, 17 + 2 * rest, 3, stride=2), seed=rest)
         yield Case(Geometry(2, 16, 16, 12 + rest, 3, dilation=2), seed=rest)
         yield Case(Geometry(2, 16, 16, 10 + rest, 3, groups=2), seed=rest)
+    for l_out, (stride, dilation) in product((64, 65, 321), ((1, 1), (2, 1), (1, 2))):  # depthwise, past a tile or two
+        length = (l_out - 1) * stride + 2 * dilation + 1
+        yield Case(Geometry(2, 4, 4, length, 3, stride, dilation, groups=4), seed=l_out)
 
 
 def corners() -> Iterator[Case]:

@@ -51,7 +51,9 @@ test_op_3_dilation = tries(
 test_op_4_groups = tries(
     "OP-4", forward_is_exact, lambda c: _zeros(c) and 1 < c.geometry.groups < c.geometry.c_in, own=blocks()
 )
-test_op_5_depthwise = tries("OP-5", forward_is_exact, lambda c: _zeros(c) and c.geometry.groups == c.geometry.c_in > 1)
+test_op_5_depthwise = tries(
+    "OP-5", forward_is_exact, lambda c: _zeros(c) and c.geometry.groups == c.geometry.c_in > 1, own=blocks()
+)
 test_op_6_bias = tries("OP-6", forward_is_exact, _zeros, prepare=with_bias)
 test_op_7_dtype = tries("OP-7", dtype_is_kept, non_empty)
 test_op_8_pointwise = tries("OP-8", forward_is_exact, lambda c: _zeros(c) and c.geometry.kernel == 1)
