@@ -12,7 +12,7 @@ from typing import Any
 _MODES = {"zeros": "constant", "replicate": "edge"}
 _FROM_BELOW = ("dtypes", "native", "precision_switches", "devices", "to_native", "to_numpy", "vjp", "jvp", "vmap")
 _INTEGERS = "('int8', 'int16', 'int32', 'int64', 'uint8')"
-_LIMITS = {
+limits = {
     "surface != 'layer' and bias": "keras.ops.conv has no bias",
     "surface != 'padded' and padding == 'explicit' and lo + hi > 0": "keras pads by name",
     "surface == 'padded' and padding != 'explicit'": "keras.ops.pad takes numbers",
@@ -39,7 +39,7 @@ class Keras:
         framework = importlib.import_module(f"conv1d_cts.adapters.{backend}_adapter")
         self.name = f"keras-{backend}"
         self.versions = {"keras": self._keras.__version__, **framework.versions}
-        self.limits = _LIMITS | _OWN_LIMITS[backend]
+        self.limits = limits | _OWN_LIMITS[backend]
         self.surfaces = {
             "functional": self.conv1d,
             "channels-first": self.channels_first,

@@ -1,4 +1,4 @@
-"""`explain`: a clause with its checks, or a geometry with its pads."""
+"""`explain`: a clause with its checks, or a geometry with its pads and the call in each framework."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from difflib import get_close_matches
 
 import click
 
+from conv1d_cts.adapters import equivalents
 from conv1d_cts.commands.common import Mistake
 from conv1d_cts.conformance import catalog
 from conv1d_cts.spec import explanation
@@ -23,7 +24,7 @@ from conv1d_cts.spec.geometry import Geometry
 def explain(
     clause: str | None, length: int | None, kernel: int | None, stride: int, dilation: int, padding: str
 ) -> None:
-    """A CLAUSE with its checks; or, for --length and --kernel, the pads, L_out, and the samples that are never read."""
+    """A CLAUSE with its checks; or, for --length and --kernel, pads, L_out, unread samples, calls of frameworks."""
     if clause is not None and (length is None and kernel is None):
         click.echo(_clause(clause))
     elif clause is None and length is not None and kernel is not None:
@@ -44,6 +45,7 @@ def _clause(name: str) -> str:
 def _geometry(length: int, kernel: int, stride: int, dilation: int, padding: str) -> str:
     try:
         pads = explanation.parse_padding(padding)
-        return explanation.explain(Geometry(1, 1, 1, length, kernel, stride, dilation, 1, pads))
+        geometry = Geometry(1, 1, 1, length, kernel, stride, dilation, 1, pads)
     except ValueError as mistake:
         raise Mistake(str(mistake)) from None
+    return f"{explanation.explain(geometry)}\n\n{equivalents.explain(geometry)}"
