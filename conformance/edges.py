@@ -34,6 +34,13 @@ def wide_pads(mode: str) -> Iterator[Case]:
             yield Case(Geometry(2, 2, 3, length, 3, padding=pads), "float32", True, mode, value, seed=pad)
 
 
+def around_powers() -> Iterator[Case]:
+    """Explicit padding of long kernels, inputs around a power of two: transforms of that length lack room for pads."""
+    for kernel, length in product((24, 48), (62, 64, 65)):
+        for pads in ((6, 6), (kernel // 2, kernel // 2), (2, 7), (kernel - 1, 0)):
+            yield Case(Geometry(2, 2, 3, length, kernel, padding=pads), seed=kernel)
+
+
 def named_pads(mode: str) -> Iterator[Case]:
     """A padding mode with every name that pads, even and odd in total."""
     value = 1.5 if mode == "constant" else 0
@@ -66,3 +73,9 @@ def corners() -> Iterator[Case]:
     """Filters and windows with every pair of remainders by any block of up to 8: where both end in part of a block."""
     for c_out, l_out in product(range(5, 13), repeat=2):
         yield Case(Geometry(1, 3, c_out, l_out + 2, 3), seed=c_out)
+
+
+def taps() -> Iterator[Case]:
+    """Kernels of 10 taps and more, every remainder by 8 in two rounds of an unrolled loop; of one channel and more."""
+    for kernel, (c_in, c_out) in product(range(10, 24), ((1, 1), (1, 3), (3, 1))):
+        yield Case(Geometry(2, c_in, c_out, kernel + 4, kernel), seed=kernel)

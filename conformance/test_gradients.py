@@ -12,7 +12,7 @@ from conv1d_cts.conformance import judge, oracle
 from conv1d_cts.conformance.backend import Flaw, Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
-from conv1d_cts.conformance.edges import blocks, long_kernels, named_pads, wide_pads
+from conv1d_cts.conformance.edges import around_powers, blocks, long_kernels, named_pads, taps, wide_pads
 from conv1d_cts.conformance.recipes import lattice_fits, operands
 from conv1d_cts.conformance.values import (
     LARGE,
@@ -46,13 +46,14 @@ def _vjp(
     )  # fmt: skip
 
 
-test_grad_1_of_x = _vjp("GRAD-1", "x", lambda c: _zeros(c) and is_plain(c.geometry), own=blocks())
-test_grad_2_of_w = _vjp("GRAD-2", "w", lambda c: _zeros(c) and is_plain(c.geometry), own=blocks())
+test_grad_1_of_x = _vjp("GRAD-1", "x", lambda c: _zeros(c) and is_plain(c.geometry), own=[*blocks(), *taps()])
+test_grad_2_of_w = _vjp("GRAD-2", "w", lambda c: _zeros(c) and is_plain(c.geometry), own=[*blocks(), *taps()])
 test_grad_3_of_b = _vjp("GRAD-3", "b", _zeros)
 test_grad_3_of_complex_b = _vjp("GRAD-3", "b", _zeros, lambda c: with_bias(as_complex(c)), sampled=True)
 test_grad_5_explicit_padding = _vjp(
-    "GRAD-5", "xwb", lambda c: _zeros(c) and not isinstance(c.geometry.padding, str) and sum(c.geometry.pads) > 0
-)
+    "GRAD-5", "xwb", lambda c: _zeros(c) and not isinstance(c.geometry.padding, str) and sum(c.geometry.pads) > 0,
+    own=[*wide_pads("zeros"), *around_powers()],
+)  # fmt: skip
 test_grad_6_names_and_modes = _vjp(
     "GRAD-6", "xwb",
     lambda c: non_empty(c) and (isinstance(c.geometry.padding, str) or c.padding_mode != "zeros"),

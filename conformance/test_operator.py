@@ -12,7 +12,7 @@ from conv1d_cts.conformance import oracle
 from conv1d_cts.conformance.backend import Flaw, Surface, Violation
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
-from conv1d_cts.conformance.edges import blocks, corners
+from conv1d_cts.conformance.edges import blocks, corners, taps
 from conv1d_cts.conformance.recipes import lattice_fits, operands
 from conv1d_cts.conformance.values import (
     LARGE,
@@ -40,7 +40,7 @@ def dtype_is_kept(surface: Surface, case: Case) -> None:
 
 
 test_op_1_value = tries(
-    "OP-1", forward_is_exact, lambda c: _zeros(c) and is_plain(c.geometry), own=[*blocks(), *corners()]
+    "OP-1", forward_is_exact, lambda c: _zeros(c) and is_plain(c.geometry), own=[*blocks(), *corners(), *taps()]
 )
 test_op_2_stride = tries(
     "OP-2", forward_is_exact, lambda c: _zeros(c) and c.geometry.stride > 1 and c.geometry.l_out > 1, own=blocks()

@@ -13,7 +13,7 @@ from conv1d_cts.conformance import judge, oracle
 from conv1d_cts.conformance.backend import Surface
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
-from conv1d_cts.conformance.edges import every_dtype, long_kernels, long_strides, named_pads, wide_pads
+from conv1d_cts.conformance.edges import around_powers, every_dtype, long_kernels, long_strides, named_pads, wide_pads
 from conv1d_cts.conformance.isolation.wire import dtype_of
 from conv1d_cts.conformance.recipes import Operands, operands
 from conv1d_cts.conformance.values import forward_is_exact, non_empty
@@ -28,7 +28,7 @@ def _explicit(clause: str, holds: Callable[[int, int, int], bool]) -> Any:
         explicit = case.padding_mode == "zeros" and not isinstance(g.padding, str)
         return explicit and non_empty(case) and holds(*g.pads, g.span - 1)
 
-    return tries(clause, forward_is_exact, telling, own=wide_pads("zeros"))
+    return tries(clause, forward_is_exact, telling, own=[*wide_pads("zeros"), *around_powers()])
 
 
 def _named(name: str) -> Callable[[Case], bool]:
