@@ -83,27 +83,35 @@ test_err_7_huge_integers_in_gradients = as_test(
 )
 
 
-def unharmed(surface: Surface, example: Malformed) -> None:
-    """A legal call before and after a malformed one gives the same bits."""
-    case = example.base
-    legal: Call = call_of(case, operands(case))
-    before, _, after = surface.sequence([legal, example.call(), legal])
-    for reply in (before, after):
-        if isinstance(reply, Refused):
-            raise reply
-    assert isinstance(before, Answer)
-    assert isinstance(after, Answer)
-    first, last = require(before.results[0], "y"), require(after.results[0], "y")
-    judge.same_bits(last, first, f"y after the malformed call ({example.rule})")
+def unharmed(program: str) -> Callable[[Surface, Malformed], None]:
+    """A legal call of the program before and after a malformed call gives the same bits."""
+
+    def condition(surface: Surface, example: Malformed) -> None:
+        case = example.base
+        names = operand_names(case) if program == "vjp" else ""
+        legal: Call = call_of(case, operands(case), program, names)
+        before, _, after = surface.sequence([legal, example.call(), legal])
+        for reply in (before, after):
+            if isinstance(reply, Refused):
+                raise reply
+        assert isinstance(before, Answer)
+        assert isinstance(after, Answer)
+        for name, first, last in zip([f"g{n}" for n in names] or ["y"], before.results, after.results, strict=True):
+            after_it = f"{name} after the malformed call ({example.rule})"
+            judge.same_bits(require(last, name), require(first, name), after_it)
+
+    return condition
 
 
 def _one_of_each(cases: tuple[Case, ...]) -> Iterator[Malformed]:
     for calls in (
         malformed.rank, malformed.channels, malformed.groups, malformed.stride, malformed.dilation, malformed.padding,
         malformed.bias, malformed.mixed_dtypes, malformed.names, malformed.empty_kernel, malformed.no_integers,
+        malformed.cotangent,
     ):  # fmt: skip
         yield from calls()
 
 
 # A malformed call must be refused anyway, so that it says nothing about a limit that it lies in.
-test_err_14_after_a_refusal = as_test(Check("ERR-14", unharmed, _one_of_each, must_refuse=True))
+test_err_14_after_a_refusal = as_test(Check("ERR-14", unharmed("conv1d"), _one_of_each, must_refuse=True))
+test_err_14_gradients_after_a_refusal = as_test(Check("ERR-14", unharmed("vjp"), _one_of_each, VJP, must_refuse=True))
