@@ -26,6 +26,7 @@ PIP_COMMANDS = {
     "onnxruntime": "pip install onnxruntime onnx",
     "openvino": "pip install openvino",
     "mlx": 'pip install "mlx[cpu]"',
+    "paddle": "pip install paddlepaddle",
     "scipy": "pip install scipy",
     "keras": "pip install keras",
     "numpy": "pip install numpy",

@@ -43,6 +43,7 @@ CALLS = {  # backend: surface, case, programs
     "jax": (("functional", PLAIN), ("functional", NAMED), ("padded", UNEVEN), ("conv2d", PLAIN)),
     "tensorflow": (("functional", UNPADDED), ("functional", NAMED), ("padded", UNEVEN), ("conv2d", UNEVEN_ZEROS)),
     "mlx": (("functional", PLAIN), ("general", UNEVEN_ZEROS), ("conv2d", PLAIN)),
+    "paddle": (("functional", PLAIN), ("functional", UNEVEN_ZEROS)),
     "onnx": (("functional", PLAIN), ("functional", NAMED), ("conv2d", PLAIN)),
     "onnxruntime": (("functional", PLAIN), ("dynamic", PLAIN), ("conv2d", PLAIN)),
     "keras-torch": KERAS,
