@@ -225,10 +225,12 @@ class Surface:
 
 @dataclass(frozen=True)
 class Flaw:
-    """What a script can show of a fault in one answer; `kind` is value, shape, dtype, bits, refused or accepted.
+    """What a script can show of a fault in one answer; `kind` is one of those named here.
 
-    `got` is the result at fault and `want` what is right by the definition: the number of element `at`, from which an
-    honest one differs by `bound` at most, a shape, or a dtype's name; for bits, the result that `got` should equal.
+    value, shape, dtype: `got` is the result at fault and `want` what is right by the definition: the number of element
+    `at`, from which an honest one differs by `bound` at most, a shape, or a dtype's name. bits: `want` is the result
+    that `got` should equal. refused, accepted: the call. shared, changed: `want` are the names of the operands whose
+    memory a result shares, or whose contents are others after the call.
     """
 
     kind: str

@@ -94,7 +94,12 @@ class _Writer:
             return _survived(
                 _importing(self.macros.imports, [*self._operands(), f'print("answered", {self.results()})'])
             )
-        judged = self._attempt(flaw.kind) if flaw.kind in ("refused", "accepted") else self._judged(flaw)
+        if flaw.kind in ("shared", "changed"):
+            judged = self._memory(flaw)
+        elif flaw.kind in ("refused", "accepted"):
+            judged = self._attempt(flaw.kind)
+        else:
+            judged = self._judged(flaw)
         return _importing(self.macros.imports, [*self._operands(), *judged])
 
     def literals(self) -> dict[str, str]:
@@ -121,6 +126,26 @@ class _Writer:
         refused = "raise SystemExit(print('refused:', refusal))  # which is 0"
         accepted = "raise SystemExit('accepted, where an error is due')"
         return [f"try: print({self.results()})", f"except Exception as refusal: {refused}", accepted]
+
+    def _memory(self, flaw: Flaw) -> list[str]:
+        """The operands named that share memory with a result, or that the call changed: there must be none."""
+        single = self.call.program not in ("vjp", "vjp_of_vjp")
+        results = f"[{self.results()}]" if single else self.results()
+        if flaw.kind == "shared":
+            given = ", ".join(f"{name!r}: {name}" for name in flaw.want)
+            fault = "any(np.shares_memory(np.asarray(result), np.asarray(given[name])) for result in results)"
+            told = "a result shares memory with"
+        else:
+            given = ", ".join(f"{name!r}: ({name}, np.array({name}))" for name in flaw.want)
+            fault = "np.asarray(given[name][0]).tobytes() != given[name][1].tobytes()"
+            told = "the call changed"
+        return [
+            f"given = {{{given}}}",
+            f"results = {results}",
+            f"found = [name for name in given if {fault}]",
+            f'print("{told}:", found, "where [] is right")',
+            "raise SystemExit(bool(found))",
+        ]
 
     def _judged(self, flaw: Flaw) -> list[str]:
         """The result at fault, and what must be true of it."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from conv1d_cts.adapters.conditions import Fact
 from conv1d_cts.conformance import judge, oracle
-from conv1d_cts.conformance.backend import Answer, Call, Refused, Surface, Violation, call_of, require
+from conv1d_cts.conformance.backend import Answer, Call, Flaw, Refused, Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
 from conv1d_cts.conformance.isolation.arrange import LAYOUTS
@@ -42,7 +42,7 @@ def leaves_operands_alone(program: str) -> Callable[[Surface, Case], None]:
             answer = surface.answer(call)
             if answer.modified:
                 message = f"{program} modified {', '.join(answer.modified)}"
-                raise Violation(message, "operands unchanged", answer.modified)
+                raise Violation(message, "operands unchanged", answer.modified, Flaw("changed", want=answer.modified))
 
     return body
 
@@ -75,7 +75,7 @@ def results_are_their_own(program: str) -> Callable[[Surface, Case], None]:
                 answer = surface.answer(call)
                 if answer.aliases:
                     message = f"a result of {program} shares memory with {', '.join(answer.aliases)}"
-                    raise Violation(message, "memory of its own", answer.aliases)
+                    raise Violation(message, "memory of its own", answer.aliases, Flaw("shared", want=answer.aliases))
 
     return body
 

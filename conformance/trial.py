@@ -148,6 +148,7 @@ class Trial:
             tally.kind, tally.failure = "fail", {
                 "message": message, "case": example.describe() | check.extra, "expected": usual, "got": finding,
                 "confirmed": self.surface.backend.process.kind if again else "not repeated",
+                "no reproducer": "either behaviour is legal by itself: a script of one call can't show the mixture",
             }  # fmt: skip
             return
 

@@ -117,8 +117,9 @@ def every_script(name: str) -> Iterator[tuple[str, int]]:
             for shape in (array.shape, (1, *array.shape)):
                 flaw = Flaw("shape", array, shape)
                 yield written(name, surface, asked, got, Violation("wrong", flaw=flaw)), int(shape != array.shape)
-        for kind, code in (("refused", 0), ("accepted", 1)):
-            yield written(name, surface, asked, got, Violation("wrong", flaw=Flaw(kind))), code
+        for kind, code in (("refused", 0), ("accepted", 1), ("shared", 0), ("changed", 0)):
+            flaw = Flaw(kind, want=tuple(n for n, array in asked.arrays.items() if array is not None))
+            yield written(name, surface, asked, got, Violation("wrong", flaw=flaw)), code
     yield written(name, surface, asked, got, Died("crash", "SIGSEGV")), 0
 
 
@@ -144,14 +145,17 @@ TEMPLATE = """
 """
 
 
-def evidence(folder: Path, call: str) -> dict[str, Any]:
-    """Of SHAPE-2 on a backend that loses its last sample, with a template that writes its call as given."""
-    path = adapter_file(folder, "return correct.conv1d(x, w, b, **parameters)[..., :-1]")
+LOSES_ITS_LAST = "return correct.conv1d(x, w, b, **parameters)[..., :-1]"
+
+
+def evidence(folder: Path, call: str, clause: str = "SHAPE-2", body: str = LOSES_ITS_LAST) -> dict[str, Any]:
+    """Of a clause on a backend with that body, with a template that writes its call as given."""
+    path = adapter_file(folder, body)
     if call:
         path.with_suffix(".py.j2").write_text(TEMPLATE.replace("CALL", call), encoding="utf-8")
     session = Session(Options(str(path), profile="quick", python=sys.executable, shrink_seconds=2.0))
     try:
-        check = next(check for _, check in checks() if check.clause == "SHAPE-2")
+        check = next(check for _, check in checks() if check.clause == clause)
         return session.run(check, "functional").failure
     finally:
         session.close()
@@ -162,6 +166,19 @@ def test_a_failure_comes_with_a_script_that_was_run(tmp_path: Path) -> None:
     assert shown["reproduces"] is True
     assert "import numpy as np\n" in shown["reproducer"]
     assert "conv1d_cts" not in shown["reproducer"]
+
+
+@pytest.mark.parametrize(
+    ("clause", "body", "call"),
+    [
+        ("INV-1", "x += 1; return correct.conv1d(x, w, b, **parameters)", "x.__iadd__(1)"),
+        ("INV-2", "y = correct.conv1d(x, w, b, **parameters); return x if np.array_equal(x, y) else y", "x"),
+    ],
+)
+def test_a_script_shows_whose_memory_is_changed_or_shared(tmp_path: Path, clause: str, body: str, call: str) -> None:
+    shown = evidence(tmp_path, call, clause, body)
+    assert shown["reproduces"] is True, shown
+    assert "given = {'x': " in shown["reproducer"]
 
 
 @pytest.mark.parametrize("call", ["np.zeros((1, 1, 1))", "np.zeros(1 / 0)"])
