@@ -11,7 +11,8 @@ import platform
 import signal
 import sys
 import tempfile
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 import conv1d_cts
 from conv1d_cts.adapters import registry
 from conv1d_cts.conformance import plugin
+from conv1d_cts.conformance.catalog import checks
 from conv1d_cts.conformance.isolation.process import Broken, Died
 from conv1d_cts.conformance.ledger import FAILURES
 from conv1d_cts.conformance.progress import Display
@@ -94,6 +96,7 @@ class _Observer:
     display: Display
     interruption: _Interruption
     problems: list[str] = field(default_factory=list)
+    _started: bool = False
     _chapters: set[str] = field(default_factory=set)
     _told: set[int] = field(default_factory=set)
 
@@ -102,11 +105,13 @@ class _Observer:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        self.display.start(len(items))
+        self.display.start(_checks_of_chapters(item.nodeid for item in items))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
-        self.display.start(len(ids))
+        if not self._started:  # each worker has collected the same
+            self._started = True
+            self.display.start(_checks_of_chapters(ids))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.interruption.check()
@@ -114,8 +119,8 @@ class _Observer:
         if clause is not None and clause.chapter not in self._chapters:
             self._chapters.add(clause.chapter)
             self.display.chapter(clause.chapter)
-        if report.when == "call":
-            self.display.advance()
+        if report.when == "call" and clause is not None:
+            self.display.advance(clause.chapter)
             self._tell()
         elif report.failed:
             self.problems.append(f"{report.nodeid}: {_last_line(report.longreprtext)}")
@@ -138,6 +143,12 @@ class _Observer:
 
     def pytest_internalerror(self, excrepr: object) -> None:
         self.problems.append(_last_line(str(excrepr)))
+
+
+def _checks_of_chapters(ids: Iterable[str]) -> Counter[str]:
+    """How many of the tests belong to each chapter, in the order of the run; a test is named after its check."""
+    chapters = {name.rpartition(".")[2]: clauses()[check.clause].chapter for name, check in checks()}
+    return Counter(chapters[test.rpartition("::")[2].partition("[")[0]] for test in ids)
 
 
 def _last_line(text: str) -> str:

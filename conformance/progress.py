@@ -1,13 +1,22 @@
-"""Where a certification is: a bar with the current chapter, plain lines where nobody watches a terminal, or nothing."""
+"""Where a certification is: a bar for each chapter, or plain lines where nobody watches a terminal."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Protocol, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)  # fmt: skip
 from rich.text import Text
 
 
@@ -20,14 +29,14 @@ class Display(Protocol):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         """End, whatever happened."""
 
-    def start(self, total: int) -> None:
-        """So many checks are to come."""
+    def start(self, totals: Mapping[str, int]) -> None:
+        """So many checks of each chapter are to come."""
 
     def chapter(self, title: str) -> None:
         """The checks of this chapter begin."""
 
-    def advance(self) -> None:
-        """One more check is done."""
+    def advance(self, title: str) -> None:
+        """One more check of this chapter is done; several chapters may be under way."""
 
     def found(self, text: str) -> None:
         """A failure that nobody expected, as soon as it is known."""
@@ -47,15 +56,15 @@ class Lines:
         if self._total:
             self._say(f"{self._done} of {self._total} checks done")
 
-    def start(self, total: int) -> None:
+    def start(self, totals: Mapping[str, int]) -> None:
         """So many checks are to come."""
-        self._total = total
+        self._total = sum(totals.values())
 
     def chapter(self, title: str) -> None:
         """A line with the checks done so far."""
         self._say(f"{title} ({self._done}/{self._total})")
 
-    def advance(self) -> None:
+    def advance(self, title: str) -> None:
         """Count."""
         self._done += 1
 
@@ -67,8 +76,8 @@ class Lines:
         self._console.print(f"{self._name}: {text}", markup=False, highlight=False, soft_wrap=True)
 
 
-class Bar:
-    """A bar that goes when the run ends."""
+class Bars:
+    """A bar for each chapter that has begun, and one for the whole run with an estimate; all go when the run ends."""
 
     def __init__(self, console: Console, name: str) -> None:
         columns = (
@@ -80,7 +89,8 @@ class Bar:
             TimeRemainingColumn(),
         )
         self._progress = Progress(*columns, console=console, transient=True)
-        self._name, self._task = name, self._progress.add_task(f"{name}: loading", total=None)
+        self._name, self._whole = name, self._progress.add_task(f"{name}: loading", total=None)
+        self._chapters: dict[str, TaskID] = {}
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -89,24 +99,28 @@ class Bar:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._progress.stop()
 
-    def start(self, total: int) -> None:
-        """The bar gets its length."""
-        self._progress.update(self._task, total=total)
+    def start(self, totals: Mapping[str, int]) -> None:
+        """The bars get their lengths."""
+        self._progress.update(self._whole, description=self._name, total=sum(totals.values()))
+        for title, total in totals.items():
+            self._chapters[title] = self._progress.add_task(f"  {title}", total=total, visible=False, start=False)
 
     def chapter(self, title: str) -> None:
-        """The title stands beside the bar."""
-        self._progress.update(self._task, description=f"{self._name}: {title}")
+        """Its bar appears."""
+        self._progress.start_task(self._chapters[title])
+        self._progress.update(self._chapters[title], visible=True)
 
-    def advance(self) -> None:
-        """The bar grows."""
-        self._progress.advance(self._task)
+    def advance(self, title: str) -> None:
+        """The bars grow."""
+        for task in (self._chapters[title], self._whole):
+            self._progress.advance(task)
 
     def found(self, text: str) -> None:
-        """A line above the bar."""
+        """A line above the bars."""
         self._progress.console.print(Text(f"{self._name}: {text}"), soft_wrap=True)
 
 
 def display(console: Console, name: str) -> Display:
-    """A bar on a terminal; lines elsewhere, on a dumb terminal, and where NO_COLOR is set."""
+    """Bars on a terminal; lines elsewhere, on a dumb terminal, and where NO_COLOR is set."""
     plain = not console.is_terminal or console.is_dumb_terminal or bool(os.environ.get("NO_COLOR"))
-    return Lines(console, name) if plain else Bar(console, name)
+    return Lines(console, name) if plain else Bars(console, name)
