@@ -84,9 +84,9 @@ test_err_7_huge_integers_in_gradients = as_test(
 
 
 def unharmed(program: str) -> Callable[[Surface, Malformed], None]:
-    """A legal call of the program before and after a malformed call gives the same bits."""
+    """A body: a legal call of the program before and after a malformed call gives the same bits."""
 
-    def condition(surface: Surface, example: Malformed) -> None:
+    def body(surface: Surface, example: Malformed) -> None:
         case = example.base
         names = operand_names(case) if program == "vjp" else ""
         legal: Call = call_of(case, operands(case), program, names)
@@ -100,7 +100,7 @@ def unharmed(program: str) -> Callable[[Surface, Malformed], None]:
             after_it = f"{name} after the malformed call ({example.rule})"
             judge.same_bits(require(last, name), require(first, name), after_it)
 
-    return condition
+    return body
 
 
 def _one_of_each(cases: tuple[Case, ...]) -> Iterator[Malformed]:
