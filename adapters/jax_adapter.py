@@ -112,3 +112,15 @@ def vmap(f: Callable[..., Any], in_axes: Any) -> Callable[..., Any]:
     """jax.vmap."""
     mapped: Callable[..., Any] = jax.vmap(f, in_axes)
     return mapped
+
+
+def compile(f: Callable[..., Any]) -> Callable[..., Any]:
+    """jax.jit."""
+    compiled: Callable[..., Any] = jax.jit(f)
+    return compiled
+
+
+def eval_shape(f: Callable[..., Any], operands: tuple[Any, ...]) -> tuple[tuple[int, ...], str]:
+    """jax.eval_shape."""
+    y = jax.eval_shape(f, *operands)
+    return y.shape, y.dtype.name

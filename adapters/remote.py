@@ -57,6 +57,7 @@ class Remote:
     """An adapter whose backend is the process of a command. Raises ImportError, ValueError where it cannot serve."""
 
     composes = False  # a derivative of a derivative has no message, nor has a map of a map
+    threads = False  # one frame is answered after another
     limits: dict[str, str]
     dtypes: tuple[str, ...]
     vjp: Callable[..., Any]

@@ -124,3 +124,16 @@ def vmap(f: Callable[..., Any], in_axes: Any) -> Callable[..., Any]:
         return tf.vectorized_map(call, rows)
 
     return mapped
+
+
+def compile(f: Callable[..., Any]) -> Callable[..., Any]:
+    """tf.function with jit_compile=True."""
+    compiled: Callable[..., Any] = tf.function(f, jit_compile=True)
+    return compiled
+
+
+def eval_shape(f: Callable[..., Any], operands: tuple[Any, ...]) -> tuple[tuple[int | None, ...], str]:
+    """The graph of a tf.function: what it says of its result."""
+    specs = [tf.TensorSpec(operand.shape, operand.dtype) for operand in operands]
+    y = tf.function(f).get_concrete_function(*specs).structured_outputs
+    return tuple(y.shape), y.dtype.name

@@ -79,6 +79,7 @@ limits = {
     "surface in ('functional', 'conv2d') and padding_mode != 'zeros'": "F.conv1d and F.conv2d pad with zeros",
     "surface == 'layer' and padding_mode == 'constant'": "nn.Conv1d has no such mode",
     "padding_mode == 'symmetric'": "F.pad has no mode that repeats the edge",
+    "surface == 'layer' and function in ('compiled', 'compiled_vjp')": "a layer is made before anything is compiled",
     "dtype in ('int8', 'int16', 'int32', 'uint8') and dilation > 1": "torch dilates integers of 64 bits only",
 }
 
@@ -120,3 +121,16 @@ def vmap(f: Callable[..., Any], in_axes: Any) -> Callable[..., Any]:
     """torch.func.vmap."""
     mapped: Callable[..., Any] = torch.func.vmap(f, in_dims=in_axes)
     return mapped
+
+
+def compile(f: Callable[..., Any]) -> Callable[..., Any]:
+    """torch.compile of the whole graph, with a fresh start: what has been compiled eight times would go on in eager."""
+    torch.compiler.reset()
+    compiled: Callable[..., Any] = torch.compile(f, fullgraph=True)
+    return compiled
+
+
+def eval_shape(f: Callable[..., Any], operands: tuple[Any, ...]) -> tuple[tuple[int, ...], str]:
+    """The call on the meta device."""
+    y = f(*(operand.to("meta") for operand in operands))
+    return tuple(y.shape), str(y.dtype).removeprefix("torch.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,6 +42,7 @@ class Answer:
     device: str
     later: tuple[Array | None, ...] = ()
     called: tuple[str, ...] = ()
+    spec: tuple[tuple[int | None, ...], str] | None = None  # shape and dtype of y, where they alone were asked for
 
 
 def _arrays(payloads: list[dict[str, Any] | None]) -> tuple[Array | None, ...]:
@@ -59,6 +60,7 @@ def _answer(reply: dict[str, Any]) -> Answer:
         reply["device"],
         _arrays(reply.get("later", [])),
         tuple(reply.get("called", [])),
+        (tuple(reply["spec"][0]), reply["spec"][1]) if "spec" in reply else None,
     )
 
 
@@ -151,6 +153,17 @@ class Backend:
         finally:
             self.replace_process()
             self._process, self.fingerprints = kept, known
+
+    @contextmanager
+    def on_cpus(self, cpus: int) -> Iterator[None]:
+        """Processes that keep to so many processors, for what is asked inside; then the old one again."""
+        kept, self._process, self._spare = (self._process, self._spare), None, None
+        interpreter, self.interpreter = self.interpreter, replace(self.interpreter, cpus=cpus)
+        try:
+            yield
+        finally:
+            self.close()
+            (self._process, self._spare), self.interpreter = kept, interpreter
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         try:

@@ -19,7 +19,10 @@ from conv1d_cts.spec.padding import PADDING_MODES, PADDING_NAMES
 _PLAIN = Case(Geometry(1, 2, 2, 7, 3))
 
 # Programs and the transforms of the adapter that they are made of.
-_NEEDS = {"vjp": ("vjp",), "jvp": ("jvp",), "vjp_of_vjp": ("vjp",), "jvp_of_vjp": ("vjp", "jvp"), "vmap": ("vmap",)}
+_NEEDS = {
+    "vjp": ("vjp",), "jvp": ("jvp",), "vjp_of_vjp": ("vjp",), "jvp_of_vjp": ("vjp", "jvp"), "vmap": ("vmap",),
+    "compiled": ("compile",), "compiled_vjp": ("compile", "vjp"), "eval_shape": ("eval_shape",),
+}  # fmt: skip
 
 
 def features() -> Iterator[tuple[str, Case]]:
@@ -55,6 +58,8 @@ def _absent_transforms(description: dict[str, Any]) -> Iterator[Limit]:
     if not description["composes"]:
         composed = "function in ('vjp_of_vjp', 'jvp_of_vjp') or rule == 'nested'"
         yield Limit(Condition(composed), "the adapter's transforms do not compose")
+    if not description["threads"]:
+        yield Limit(Condition("function == 'at_once'"), "the adapter takes one call after another")
     if "conv2d" not in description["surfaces"]:
         yield Limit(Condition("function == 'conv2d'"), "the adapter offers no surface conv2d")
 

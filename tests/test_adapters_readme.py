@@ -77,7 +77,20 @@ def test_a_new_adapter_names_what_its_parts_are_named(tmp_path: Path) -> None:
     text = (tmp_path / "some_lib_x_adapter.py").read_text(encoding="utf-8")
     assert 'name = "some-lib.x"' in text
     assert "import some_lib_x" in text
-    for part in ("surfaces", "devices", "dtypes", "limits", "native", "to_native", "to_numpy", "vjp", "jvp", "vmap"):
+    for part in (
+        "surfaces",
+        "devices",
+        "dtypes",
+        "limits",
+        "native",
+        "to_native",
+        "to_numpy",
+        "vjp",
+        "jvp",
+        "vmap",
+        "compile",
+        "eval_shape",
+    ):
         assert re.search(rf"^# (?:def )?{part}\b", text, re.M), part
 
 

@@ -25,7 +25,7 @@ from conv1d_cts.adapters.registry import AdapterSource
 # The worker is imported in the other interpreter from a folder that holds nothing but this package.
 _BOOTSTRAP = """
 import sys
-package, module, path, device, log = channel.receive()
+package, module, path, device, log, cpus = channel.receive()
 sys.path.append(package)
 try:
     from conv1d_cts.conformance.isolation.worker import serve
@@ -33,7 +33,7 @@ except Exception as error:
     missing, name = getattr(error, "name", None), type(error).__name__
     channel.send({"broken": {"type": name, "message": str(error), "where": "", "missing": missing}})
 else:
-    serve(channel, module, path, device, log)
+    serve(channel, module, path, device, log, cpus)
 """
 
 _POLL_SECONDS = 0.25
@@ -87,10 +87,14 @@ def _package_folder() -> str:
 
 @dataclass(frozen=True)
 class Interpreter:
-    """A Python that has the framework; on another `host` over ssh, where that is given, with this package installed."""
+    """A Python that has the framework; on another `host` over ssh, where that is given, with this package installed.
+
+    Its processes keep to so many `cpus`, where the system lets them, or to none in particular for 0.
+    """
 
     python: str = sys.executable
     host: str = ""
+    cpus: int = 0
 
     def start(self, group: execnet.Group) -> Any:
         """A gateway to a new process of it. Raises Broken where the host can't be reached.
@@ -137,7 +141,7 @@ class BackendProcess:
         with suppress(OSError):
             channel = self._gateway.remote_exec(_BOOTSTRAP)
             log = os.devnull if self._host else str(self._log)
-            channel.send((self._folder, source.module, source.path, device, log))
+            channel.send((self._folder, source.module, source.path, device, log, interpreter.cpus))
             self._channel = channel
         self._description: dict[str, Any] | None = None
         self._loaded_bytes = self._held_bytes = 0  # when the adapter had been loaded; when the last answer came

@@ -31,7 +31,7 @@ from conv1d_cts.conformance.isolation.witness import Witness
 
 Array = np.ndarray[Any, Any]
 Answer = dict[str, Any]
-_TRANSFORMS = ("vjp", "jvp", "vmap", "compile")
+_TRANSFORMS = ("vjp", "jvp", "vmap", "compile", "eval_shape")
 
 
 def _stand_alone() -> None:
@@ -47,6 +47,17 @@ def _keep_no_orphan() -> None:
 
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, int(signal.SIGKILL))
+
+
+def _keep_to(cpus: int) -> None:
+    """Use so many processors only, of those that this process may use; any of them for 0 (Linux only)."""
+    if cpus and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cpus])
+
+
+def _cpus() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _capture_output(log: str) -> None:
@@ -73,11 +84,13 @@ def describe(adapter: Any) -> Answer:
         "switches": {str(k): str(v) for k, v in getattr(adapter, "precision_switches", {}).items()},
         "transforms": [name for name in _TRANSFORMS if hasattr(adapter, name)],
         "composes": bool(getattr(adapter, "composes", True)),
+        "threads": bool(getattr(adapter, "threads", True)),
         "process": {
             "pid": os.getpid(),
             "python": platform.python_version(),
             "platform": platform.platform(),
             "cpu_flags": _cpu_flags(),
+            "cpus": _cpus(),
         },
     }
 
@@ -134,6 +147,8 @@ class Worker:
                 return self._sequence(request["requests"])
             if request["witnessed"]:
                 return self._witnessed(request)
+            if request["program"] == "eval_shape":
+                return self._eval_shape(request)
             arrays, results = self._compute(request)
             return self._report(request, arrays, results)
         except Exception as error:
@@ -186,6 +201,14 @@ class Worker:
             results = PROGRAMS[request["program"]](task)
         return {**self._report(request, arrays, results), "called": sorted(witness.packages)}
 
+    def _eval_shape(self, request: Answer) -> Answer:
+        """Shape and dtype of y as the backend finds them without the operands' data."""
+        _, task = self._prepare(request)
+        with self._inside():
+            shape, dtype = self.adapter.eval_shape(task.function(), task.primals())
+        found = [None if extent is None else int(extent) for extent in shape], str(dtype)
+        return {"results": [], "modified": [], "aliases": [], "types": [], "device": "", "spec": found}
+
     def _report(self, request: Answer, arrays: Mapping[str, Native], results: list[Native]) -> Answer:
         with self._inside():
             read = [None if result is None else self._to_numpy(result) for result in results]
@@ -218,10 +241,11 @@ class Worker:
         return {"sequence": answers}
 
 
-def serve(channel: Any, module: str, path: str, device: str, log: str) -> None:
+def serve(channel: Any, module: str, path: str, device: str, log: str, cpus: int) -> None:
     """Load the adapter, say what it is, and answer requests until the channel closes."""
     _stand_alone()
     _keep_no_orphan()
+    _keep_to(cpus)
     _capture_output(log)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads leave the cores to the suite and other workers
     try:
