@@ -20,7 +20,7 @@ FACTS: dict[str, Fact] = {
     "surface": "functional",
     "function": "conv1d",  # conv1d, vjp, jvp, second, vmap
     "wrt": "",  # the operands differentiated or mapped, e.g. "xw"
-    "device": "cpu",
+    "device": "cpu",  # its kind: "cuda" of "cuda:1"
     "dtype": "float32",
     "n": 1,
     "c_in": 1,
