@@ -86,7 +86,17 @@ def test_the_page_names_every_part_of_an_adapter() -> None:
     isolation = README.parent.parent / "conformance" / "isolation"
     asking = "".join((isolation / name).read_text(encoding="utf-8") for name in ("worker.py", "place.py"))
     asked = set(re.findall(r'(?:hasattr|getattr)\((?:self\.)?adapter, "(\w+)"', asking))
-    assert {"surfaces", "devices", "dtypes", "limits", "native", "to_native", "to_numpy", "device_of", "around"} <= asked
+    assert {
+        "surfaces",
+        "devices",
+        "dtypes",
+        "limits",
+        "native",
+        "to_native",
+        "to_numpy",
+        "device_of",
+        "around",
+    } <= asked
     for name in asked:
         assert f"`{name}" in text, name
 
