@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from conv1d_cts.adapters import devices
@@ -60,13 +60,15 @@ class Keras:
 
     def surfaces_on(self, device: str) -> dict[str, Any]:
         """keras.ops.conv once more for each setting of the framework below."""
-        return dict.fromkeys(self._framework.surfaces_on(device), self.conv1d)
+        below = getattr(self._framework, "surfaces_on", None)
+        return dict.fromkeys(below(device) if below else (), self.conv1d)
 
     @contextmanager
     def around(self, surface: str, device: str) -> Iterator[None]:
         """Keras's device, to which it moves whatever it gets, and the settings of the framework below."""
         own = self._keras.device(f"{devices.kind(device)}:{devices.number(device)}")
-        with own, self._framework.around(surface, device):
+        below = getattr(self._framework, "around", None)
+        with own, below(surface, device) if below else nullcontext():
             yield
 
     def _conv(self, x: Any, w: Any, b: Any, groups: Any, data_format: str, **parameters: Any) -> Any:

@@ -63,7 +63,8 @@ certify() { # BACKEND SECONDS
     within $(($2 / 3)) INT "$work/suite/bin/python" -m pytest --quiet --no-header --tb=line -p no:cacheprovider \
         -p conv1d_cts.conformance.plugin --pyargs conv1d_cts.conformance -k arith \
         --backend "$1" "${chosen[@]}" --certificate "$out/arithmetic" || [ $? != 4 ] || return 0 # no such device: said
-    within $(($2 - SECONDS + started)) TERM "$work/suite/bin/conv1d-cts" certify "$1" "${chosen[@]}" --out "$out" || true
+    within $(($2 - SECONDS + started)) TERM "$work/suite/bin/conv1d-cts" certify "$1" "${chosen[@]}" \
+        --jobs "$(($(nproc) > 15 ? 8 : ($(nproc) + 1) / 2))" --out "$out" || true
 }
 
 certify_all() {

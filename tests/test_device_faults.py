@@ -251,6 +251,14 @@ def test_torch_keeps_the_layout_of_what_it_moves(torch_adapter: Any, layout: str
         here, there = torch_adapter.to_native(x, "cpu"), torch_adapter.to_native(x, "meta")
         assert torch_adapter.device_of(there) == "meta"
         assert (there.shape, there.stride(), there.dtype) == (here.shape, here.stride(), here.dtype)
+        again = torch_adapter.to_native(x, "cpu:0")  # a name of the CPU that takes the way of other devices
+        assert again.stride() == here.stride()
+        assert np.array_equal(torch_adapter.to_numpy(again), x)
+
+
+def test_torch_moves_what_is_empty(torch_adapter: Any) -> None:
+    there = torch_adapter.to_native(np.zeros((2, 0, 3), np.float32), "meta")
+    assert (tuple(there.shape), torch_adapter.device_of(there)) == ((2, 0, 3), "meta")
 
 
 def test_torch_sees_what_shares_memory(torch_adapter: Any) -> None:
