@@ -28,7 +28,7 @@ _LITERAL = 600  # characters; a longer operand is written as its bytes
 _MOST = 2000  # characters; a still longer one is not written
 _LINES = 15  # of a script
 _SECONDS = 60  # for a framework to load, and one call
-_MODULES = ("base64", "ml_dtypes", "numpy as np")
+_MODULES = ("base64", "contextlib", "ml_dtypes", "numpy as np")
 
 
 class Unwritten(Exception):  # noqa: N818 - what became of the script
@@ -102,7 +102,7 @@ class _Writer:
             judged = self._attempt(flaw.kind)
         else:
             judged = self._judged(flaw)
-        return _importing(self.macros.imports, [*self._operands(), *judged])
+        return _within([_importing(self.macros.imports, [*self._operands(), *judged])])
 
     def literals(self) -> dict[str, str]:
         """The expression of each array."""
@@ -123,9 +123,8 @@ class _Writer:
     def _afterwards(self) -> list[str]:
         """The call, whatever comes of it, and an operand's way to the device once more, which must work."""
         return [
-            f"try: print({self.results()})",
-            "except Exception as refusal: print('refused:', refusal)",
-            f"try: print({next(iter(self.literals().values()))})",
+            f"with contextlib.suppress(Exception): print({self.results()})",
+            f"try: print({min(self.literals().values(), key=len)})",
             "except Exception as fault: raise SystemExit(f'and the device is lost: {fault}'[:300])",
         ]
 

@@ -69,13 +69,29 @@ def test_a_plain_refusal_keeps_the_process(tmp_path: Path) -> None:
         assert pid(surface) == before
 
 
+_SCRIPT = """
+{% set imports = "import numpy as np" %}
+{% set definitions %}
+lost = []
+def placed(values): return np.array(values) if not lost else exec("raise RuntimeError(lost[0])")
+def conv1d(x): return x if x.shape[-1] != 17 else (lost.append("an illegal memory access"), placed(0))
+{% endset %}
+{% macro array(values, dtype, device) %}placed({{ values }}){% endmacro %}
+{% macro call(surface, b, stride, padding, dilation, groups, padding_mode=0, padding_value=0) %}conv1d(x){% endmacro %}
+"""
+
+
 def test_a_fault_that_stays_is_a_crash_of_its_case_alone(tmp_path: Path) -> None:
+    (tmp_path / "fake.py.j2").write_text(_SCRIPT, encoding="utf-8")
     with session(fake_device(tmp_path, STICKY), device="gpu") as opened:
         found = verdicts(opened, "SHAPE-2", "OP-7")
         path = opened.finish(tmp_path, interrupted=False)
     assert found["SHAPE-2"]["verdict"] == "crash"
     assert found["SHAPE-2"]["evidence"]["case"]["length"] == 17
     assert found["SHAPE-2"]["evidence"]["confirmed"] == "fresh process"
+    assert "no reproducer" not in found["SHAPE-2"]["evidence"]
+    assert "and the device is lost" in found["SHAPE-2"]["evidence"]["reproducer"]
+    assert found["SHAPE-2"]["evidence"]["reproduces"] is True
     assert reports.load(path)["verdict"] == "nonconformant"
 
 
