@@ -60,7 +60,7 @@ certify() { # BACKEND SECONDS
     local chosen=(--device "$device" --profile quick --python "$python") started=$SECONDS
     [ "$device" = cpu ] || [ "$1" = cupy ] || chosen+=(--surface functional --surface tf32-off)
     echo "== $1 on $device, at most $2 s"
-    within $(($2 / 3)) INT "$work/suite/bin/python" -m pytest --quiet --no-header --tb=line -p no:cacheprovider \
+    within $(($2 / 3)) INT "$work/suite/bin/python" -m pytest --quiet --no-header --tb=no -p no:cacheprovider \
         -p conv1d_cts.conformance.plugin --pyargs conv1d_cts.conformance -k arith \
         --backend "$1" "${chosen[@]}" --certificate "$out/arithmetic" || [ $? != 4 ] || return 0 # no such device: said
     within $(($2 - SECONDS + started)) TERM "$work/suite/bin/conv1d-cts" certify "$1" "${chosen[@]}" \
