@@ -20,7 +20,7 @@ FACTS: dict[str, Fact] = {
     "surface": "functional",
     "function": "conv1d",  # or vjp, jvp, vjp_of_vjp, jvp_of_vjp, vmap, compiled, compiled_vjp, eval_shape, at_once
     "wrt": "",  # the operands differentiated or mapped, e.g. "xw"
-    "device": "cpu",
+    "device": "cpu",  # its kind: "cuda" of "cuda:1"
     "dtype": "float32",
     "n": 1,
     "c_in": 1,

@@ -11,6 +11,7 @@ from typing import Any
 
 from packaging.specifiers import SpecifierSet
 
+from conv1d_cts.adapters import devices
 from conv1d_cts.adapters.conditions import Condition, Fact
 from conv1d_cts.spec.clauses import clauses
 
@@ -21,9 +22,10 @@ KINDS = ("fail", "crash", "hang", "exit")
 class Deviation:
     """A known departure: on `clauses` and `surfaces`, every example for which `when` holds may fail with `kind`.
 
-    `versions` maps packages to specifiers and `cpu_flags` names instruction sets, without which the entry does not
-    apply. An applying entry of which no example fails is stale, except `by_chance`: what memory nobody wrote happens to
-    hold cannot be relied on to be wrong. `case` is a case, as certificates print it, that is always tried.
+    `versions` maps packages to specifiers, `cpu_flags` names instruction sets and `devices` kinds of devices, without
+    which the entry does not apply. An applying entry of which no example fails is stale, except `by_chance`: what
+    memory nobody wrote happens to hold cannot be relied on to be wrong. `case` is a case, as certificates print it,
+    that is always tried.
     """
 
     clauses: tuple[str, ...]
@@ -34,6 +36,7 @@ class Deviation:
     reproducer: str
     versions: Mapping[str, str] = field(default_factory=dict)
     cpu_flags: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ("cpu",)
     by_chance: bool = False
     link: str = ""
     case: Mapping[str, Any] = field(default_factory=dict)
@@ -59,7 +62,7 @@ def _entry(table: dict[str, Any], where: str) -> Deviation:
         raise ValueError(f"{where}: no clause {sorted(set(table['clauses']) - set(clauses()))}")
     return Deviation(
         **table
-        | {name: tuple(table.get(name, ())) for name in ("clauses", "surfaces", "cpu_flags")}
+        | {name: tuple(table[name]) for name in ("clauses", "surfaces", "cpu_flags", "devices") if name in table}
         | {"when": Condition(table["when"])}
     )
 
@@ -73,19 +76,25 @@ def parse(text: str, source: str) -> tuple[Deviation, ...]:
     return tuple(_entry(table, f"{source}, entry {i}") for i, table in enumerate(tables, start=1))
 
 
-def _applies(deviation: Deviation, versions: Mapping[str, str], cpu_flags: Collection[str]) -> bool:
-    """Whether every package of the entry is at a version that it speaks of, on a processor that it speaks of."""
-    return set(deviation.cpu_flags) <= set(cpu_flags) and all(
+def _applies(deviation: Deviation, versions: Mapping[str, str], cpu_flags: Collection[str], device: str) -> bool:
+    """Whether the entry speaks of every package's version, of the processor and of the device."""
+    on_it = devices.kind(device) in deviation.devices and set(deviation.cpu_flags) <= set(cpu_flags)
+    return on_it and all(
         package in versions and SpecifierSet(specifier, prereleases=True).contains(versions[package])
         for package, specifier in deviation.versions.items()
     )
 
 
 def load(
-    backend: str, versions: Mapping[str, str], cpu_flags: Collection[str] = (), path: str = ""
+    backend: str, versions: Mapping[str, str], cpu_flags: Collection[str] = (), path: str = "", device: str = "cpu"
 ) -> tuple[Deviation, ...]:
-    """The deviations recorded for a backend at these versions on this processor; from `path` where one is given."""
+    """The deviations recorded for a backend at these versions on this device; from `path` where one is given.
+
+    An entry that names no devices speaks of the CPU: what was seen there says nothing of others.
+    """
     file = Path(path) if path else resources.files("conv1d_cts.adapters.deviations") / f"{backend}.toml"
     if not file.is_file():
         return ()
-    return tuple(d for d in parse(file.read_text(encoding="utf-8"), file.name) if _applies(d, versions, cpu_flags))
+    return tuple(
+        d for d in parse(file.read_text(encoding="utf-8"), file.name) if _applies(d, versions, cpu_flags, device)
+    )

@@ -24,11 +24,15 @@ Array = np.ndarray[Any, Any]
 
 
 class Refused(Exception):  # noqa: N818 - the verdict's own word
-    """The backend declined the call with an exception of its own."""
+    """The backend declined the call with an exception of its own.
 
-    def __init__(self, report: Mapping[str, str]) -> None:
+    `exhausted` has the bytes of the operands where the memory of a device ran out, and is None everywhere else.
+    """
+
+    def __init__(self, report: Mapping[str, Any]) -> None:
         super().__init__(f"{report['type']}: {report['message'].splitlines()[0] if report['message'] else ''}"[:300])
         self.where = report["where"]
+        self.exhausted: int | None = report.get("exhausted")
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Answer:
     modified: tuple[str, ...]
     aliases: tuple[str, ...]
     types: tuple[str, ...]
-    device: str
+    devices: tuple[str, ...]
     later: tuple[Array | None, ...] = ()
     called: tuple[str, ...] = ()
     spec: tuple[tuple[int | None, ...], str] | None = None  # shape and dtype of y, where they alone were asked for
@@ -57,7 +61,7 @@ def _answer(reply: dict[str, Any]) -> Answer:
         tuple(reply["modified"]),
         tuple(reply["aliases"]),
         tuple(reply["types"]),
-        reply["device"],
+        tuple(reply["devices"]),
         _arrays(reply.get("later", [])),
         tuple(reply.get("called", [])),
         (tuple(reply["spec"][0]), reply["spec"][1]) if "spec" in reply else None,
@@ -66,7 +70,7 @@ def _answer(reply: dict[str, Any]) -> Answer:
 
 @dataclass(frozen=True)
 class Call:
-    """One program on named arrays, ready to be sent."""
+    """One program on named arrays, ready to be sent. Of its results come back all channels, or those in `rows`."""
 
     program: str
     arrays: Mapping[str, Array | None]
@@ -76,6 +80,7 @@ class Call:
     axes: tuple[tuple[int | None, ...], ...] = ()
     layout: str = "contiguous"
     witnessed: bool = False
+    rows: tuple[int, ...] = ()
 
     def request(self, surface: str) -> dict[str, Any]:
         """The call as plain values for the wire."""
@@ -89,6 +94,7 @@ class Call:
             "axes": self.axes,
             "layout": self.layout,
             "witnessed": self.witnessed,
+            "rows": self.rows,
         }
 
 
@@ -166,6 +172,15 @@ class Backend:
             (self._process, self._spare), self.interpreter = kept, interpreter
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        reply = self._asked(request)
+        if _exhausted(reply):  # what earlier calls left may be what was lacking: their process gives it back
+            self.replace_process()
+            reply = self._asked(request)
+        if self.process.outgrown:
+            self.replace_process()
+        return reply
+
+    def _asked(self, request: dict[str, Any]) -> dict[str, Any]:
         try:
             reply = self.process.ask(request)
         except Died:
@@ -174,8 +189,6 @@ class Backend:
             self._process, self._spare = self._spare or self._start(), self._start()
             raise
         self.seconds += reply.pop("seconds", 0.0)
-        if self.process.outgrown:
-            self.replace_process()
         return reply
 
     def answer(self, surface: str, call: Call) -> Answer:
@@ -201,6 +214,11 @@ class Backend:
             if process is not None:
                 process.close()
         self._process = self._spare = None
+
+
+def _exhausted(reply: dict[str, Any]) -> bool:
+    """Whether memory ran out in a call, or in one of several."""
+    return any("exhausted" in one.get("refused", ()) for one in (reply, *reply.get("sequence", ())))
 
 
 def _settle(reply: dict[str, Any]) -> Answer | Refused:

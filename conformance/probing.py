@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from conv1d_cts.adapters import devices
 from conv1d_cts.adapters.conditions import Condition
 from conv1d_cts.conformance.backend import Refused, Surface, call_of
 from conv1d_cts.conformance.cases import Case
@@ -80,6 +81,6 @@ def limits_of(surface: Surface, description: dict[str, Any]) -> tuple[Limit, ...
 
 def float_dtypes(surface: Surface, limits: tuple[Limit, ...]) -> tuple[str, ...]:
     """The real floating dtypes in which the surface works; float32 where it declines all of them."""
-    facts = {**_PLAIN.facts(), "surface": surface.name, "device": surface.backend.device}
+    facts = {**_PLAIN.facts(), "surface": surface.name, "device": devices.kind(surface.backend.device)}
     open_to = (d for d in FLOATS if not any(limit.when.holds({**facts, "dtype": d}) for limit in limits))
     return tuple(open_to) or ("float32",)

@@ -43,11 +43,14 @@ _QUIET_SECONDS = 2.0  # a process whose channel has closed is given this long to
 
 
 class Died(Exception):  # noqa: N818 - it is what happened, and the verdict's own word
-    """The backend's process did not answer: `kind` is crash, exit or hang; `log` the last lines it printed."""
+    """The backend's process did not answer: `kind` is crash, exit or hang; `log` the last lines it printed.
 
-    def __init__(self, kind: str, detail: str, log: str = "") -> None:
+    `lost` where it did, but its device answers no more.
+    """
+
+    def __init__(self, kind: str, detail: str, log: str = "", lost: bool = False) -> None:
         super().__init__(f"{kind}: {detail}")
-        self.kind, self.detail, self.log = kind, detail, log
+        self.kind, self.detail, self.log, self.lost = kind, detail, log, lost
 
 
 class Broken(Exception):  # noqa: N818 - the adapter is broken, not the suite
@@ -165,14 +168,18 @@ class BackendProcess:
         return self._held_bytes - self._loaded_bytes > self.limits.kept_bytes
 
     def ask(self, request: dict[str, Any], seconds: float | None = None) -> dict[str, Any]:
-        """The answer to one request. Raises Died."""
+        """The answer to one request. Raises Died, also where the process lives and its device does not."""
         self.describe()
         self.history.append(request)
         try:
             self._channel.send(pickle.dumps(request))  # at once, where execnet would walk through it in Python
         except OSError:
             raise self._death() from None
-        return self._receive(seconds or self.limits.call_seconds)
+        answer = self._receive(seconds or self.limits.call_seconds)
+        if "lost" in answer:
+            self.close()
+            raise Died("crash", f"after this call the device fails every other one: {answer['lost']}", lost=True)
+        return answer
 
     def _receive(self, seconds: float) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
