@@ -9,7 +9,6 @@ import shutil
 import signal
 import sys
 import tempfile
-import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ import psutil
 
 import conv1d_cts
 from conv1d_cts.adapters.registry import AdapterSource
+from conv1d_cts.conformance.isolation.patience import Patience
 
 # The worker is imported in the other interpreter from a folder that holds nothing but this package.
 _BOOTSTRAP = """
@@ -71,6 +71,8 @@ def _share_of_memory() -> int:
 @dataclass(frozen=True)
 class Limits:
     """What one answer may cost: seconds for the first (imports included) and any later one, bytes of memory added.
+
+    The seconds are those of `Patience`: of the process, on a machine that is busy with other things.
 
     A process that keeps more than `kept_bytes` (compiled programs, caches) is replaced between two calls.
     """
@@ -182,13 +184,13 @@ class BackendProcess:
         return answer
 
     def _receive(self, seconds: float) -> dict[str, Any]:
-        deadline = time.monotonic() + seconds
+        patience = Patience(self._popen.pid, seconds)
         while True:
             try:
                 answer: dict[str, Any] = self._channel.receive(timeout=_POLL_SECONDS)
             except self._channel.TimeoutError:
                 self._check_growth()
-                if time.monotonic() > deadline:
+                if patience.is_over():
                     tail = self._tail()
                     self.close()
                     raise Died("hang", f"no answer within {seconds:g} s", tail) from None
