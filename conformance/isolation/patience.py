@@ -1,4 +1,4 @@
-"""How long an answer may take: in seconds of the process, where a busy machine gives it less than those of the clock."""
+"""How long an answer may take: in seconds of the process, where a busy machine gives it fewer than the clock's."""
 
 from __future__ import annotations
 
