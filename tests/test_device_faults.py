@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from conv1d_cts import reports
@@ -15,12 +13,13 @@ from conv1d_cts.conformance.backend import Refused, Violation, call_of
 from conv1d_cts.conformance.beyond import Beyond, rows_beyond
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check
-from conv1d_cts.conformance.isolation.arrange import LAYOUTS, arrange
 from conv1d_cts.conformance.isolation.faults import out_of_memory
 from conv1d_cts.conformance.isolation.process import Died
 from conv1d_cts.conformance.judge import UNSEEN
 from conv1d_cts.conformance.recipes import operands
+from conv1d_cts.conformance.test_invariances import test_inv_3_forward as inv_3_forward
 from conv1d_cts.conformance.test_operator import test_op_9_beyond_2_31_bytes as beyond_check
+from conv1d_cts.conformance.test_state import test_inv_3_among_others as inv_3_among_others
 from conv1d_cts.spec.geometry import Geometry
 from tests.fake_device import fake_device
 from tests.test_devices import CASE, on, session, verdicts
@@ -162,6 +161,23 @@ def test_without_waiting_a_late_error_would_belong_to_another_call(tmp_path: Pat
         assert kinds == ["Answer", "Answer", "Refused"]
 
 
+_CHOOSING = """\
+if length != globals().get("last"):
+        globals().update(last=length, switches=globals().get("switches", 0) + 1)
+    if switches % 3 == 0:
+        y = correct.conv1d(np.asarray(x), np.asarray(w), None if b is None else np.asarray(b), **parameters)
+        return placed(np.nextafter(y, np.float32(1e9)), at)"""
+
+
+def test_an_algorithm_chosen_anew_after_other_geometries_is_seen_by_its_bits(tmp_path: Path) -> None:
+    """Calls of one geometry in a row would have the same bits throughout."""
+    with session(fake_device(tmp_path, _CHOOSING), device="gpu") as opened:
+        in_a_row = opened.run(inv_3_forward.check, "functional")
+        among_others = opened.run(inv_3_among_others.check, "functional")
+    assert (in_a_row.verdict, among_others.verdict) == ("pass", "fail")
+    assert "called again after others" in among_others.failure["message"]
+
+
 _SURFACES = """
 
 import contextlib
@@ -225,87 +241,3 @@ def test_large_results_where_memory_is_lacking_leave_the_clause_to_its_other_che
     with session(fake_device(tmp_path, f"if length > 2**14: {EXHAUSTED}"), device="gpu", profile="thorough") as opened:
         tally = opened.run(beyond_check.check, "functional")
     assert (tally.verdict, dict(tally.counts)) == ("pass", {"void": 1})
-
-
-@pytest.fixture
-def torch_adapter() -> Any:
-    pytest.importorskip("torch", reason="torch is not installed")
-    from conv1d_cts.adapters import torch_adapter
-
-    return torch_adapter
-
-
-def test_torchs_settings_are_those_of_their_surface_and_come_back(torch_adapter: Any) -> None:
-    import torch
-
-    def settings() -> tuple[bool, bool, bool, bool]:
-        cudnn = torch.backends.cudnn
-        return cudnn.enabled, cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic
-
-    assert torch_adapter.surfaces_on("cpu") == {}
-    assert list(torch_adapter.surfaces_on("cuda:0")) == ["tf32-off", "benchmark", "deterministic"]
-    before = settings()
-    assert before == (True, True, False, False)
-    within = {}
-    for surface in ("functional", *torch_adapter.surfaces_on("cuda:0"), "functional"):
-        with torch_adapter.around(surface, "cuda:0"):
-            within[surface] = settings()
-        assert settings() == before
-    assert within == {
-        "functional": before, "tf32-off": (True, False, False, False), "benchmark": (True, True, True, False),
-        "deterministic": (True, True, False, True),
-    }  # fmt: skip
-
-
-@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable:UserWarning")  # said once, and meant here
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_torch_keeps_the_layout_of_what_it_moves(torch_adapter: Any, layout: str) -> None:
-    """On the meta device, which has shapes and strides and no data."""
-    for dtype in ("float32", "bfloat16"):
-        case = Case(Geometry(2, 4, 6, 9, 3), dtype=dtype, layout=layout)
-        x = arrange(operands(case).x, layout)
-        here, there = torch_adapter.to_native(x, "cpu"), torch_adapter.to_native(x, "meta")
-        assert torch_adapter.device_of(there) == "meta"
-        assert (there.shape, there.stride(), there.dtype) == (here.shape, here.stride(), here.dtype)
-        again = torch_adapter.to_native(x, "cpu:0")  # a name of the CPU that takes the way of other devices
-        assert again.stride() == here.stride()
-        assert np.array_equal(torch_adapter.to_numpy(again), x)
-
-
-def test_torch_moves_what_is_empty(torch_adapter: Any) -> None:
-    there = torch_adapter.to_native(np.zeros((2, 0, 3), np.float32), "meta")
-    assert (tuple(there.shape), torch_adapter.device_of(there)) == ((2, 0, 3), "meta")
-
-
-def test_torch_sees_what_shares_memory(torch_adapter: Any) -> None:
-    x, y = (torch_adapter.to_native(np.ones((2, 3), np.float32), "cpu") for _ in range(2))
-    assert torch_adapter.shares_memory(x[:1], x)
-    assert not torch_adapter.shares_memory(x, y)
-    assert not torch_adapter.shares_memory(x[:0], y[:0])
-
-
-@pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
-def test_what_has_no_data_is_a_refusal_and_no_lost_device(tmp_path: Path) -> None:
-    path = tmp_path / "meta.py"
-    offered = "\n\ndef devices():\n    return ['cpu', 'meta']\n\n\ndef synchronize(device):\n    pass\n"
-    path.write_text("from conv1d_cts.adapters.torch_adapter import *\n" + offered, encoding="utf-8")
-    with on(source(path), "meta") as surface:
-        before = pid(surface)
-        with pytest.raises(Refused, match="Cannot copy out of meta tensor"):
-            surface.answer(CALL)
-        assert pid(surface) == before
-
-
-@pytest.mark.skipif(find_spec("jax") is None, reason="jax is not installed")
-def test_jaxs_precision_is_that_of_its_surface_and_comes_back() -> None:
-    import jax
-
-    from conv1d_cts.adapters import jax_adapter
-
-    assert jax_adapter.surfaces_on("cpu") == {}
-    assert list(jax_adapter.surfaces_on("gpu:1")) == ["tf32-off"]
-    found = []
-    for surface in ("functional", "tf32-off", "functional"):
-        with jax_adapter.around(surface, "cpu"):
-            found.append(jax.config.jax_default_matmul_precision)
-    assert found == [None, "highest", None]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -237,35 +236,3 @@ def test_two_devices_of_a_backend_are_two_columns(tmp_path: Path) -> None:
     found = reports.diff(*(reports.load(tmp_path / f"fake-{device}.json") for device in ("cpu", "cuda0")))
     assert (found.old.rpartition(" on ")[2], found.new.rpartition(" on ")[2]) == ("cpu", "cuda:0")
     assert "on cuda:0" in paths.summary.read_text(encoding="utf-8")
-
-
-@pytest.mark.skipif(find_spec("jax") is None, reason="jax is not installed")
-def test_jax_computes_on_the_second_of_two_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
-    with on(AdapterSource("jax", module="conv1d_cts.adapters.jax_adapter"), "cpu:1") as surface:
-        assert surface.backend.describe()["devices"] == ["cpu", "cpu:1"]
-        assert computed_by_the_backend(surface, CASE).endswith(" on cpu:1")
-        assert gradients_by_the_backend(surface, CASE).endswith(" on cpu:1")
-
-
-_TWO_CPUS = """\
-import tensorflow as tf
-
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from conv1d_cts.adapters.tensorflow_adapter import *
-"""
-
-
-@pytest.mark.skipif(find_spec("tensorflow") is None, reason="tensorflow is not installed")
-def test_tensorflow_computes_on_the_second_of_two_devices(tmp_path: Path) -> None:
-    path = tmp_path / "two.py"
-    path.write_text(_TWO_CPUS, encoding="utf-8")
-    with on(AdapterSource("two", path=str(path)), "cpu:1") as surface:
-        assert surface.backend.describe()["devices"] == ["cpu", "cpu:1"]
-        assert computed_by_the_backend(surface, CASE).endswith(" on cpu:1")
-        assert gradients_by_the_backend(surface, CASE).endswith(" on cpu:1")
-    path.write_text(_TWO_CPUS + "\ndel around\n", encoding="utf-8")
-    unplaced = on(AdapterSource("two", path=str(path)), "cpu:1")
-    with unplaced as surface, pytest.raises(Violation, match="the result is on cpu, not on cpu:1"):
-        computed_by_the_backend(surface, CASE)
