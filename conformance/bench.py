@@ -111,20 +111,15 @@ def frameworks() -> Iterator[Row]:
 
 
 _FAULTY = """
-    import numpy as np
     from conv1d_cts.adapters import numpy_adapter as right
 
-    name, versions, native, devices, transforms, to_native = (
-        "faulty", {"faulty": "1"}, "numpy", ("cpu",), {}, np.array)
+    name, versions, native = "faulty", {"faulty": "1"}, "numpy"
 
 
     def conv1d(x, w, b=None, **parameters):
-        y = right.surfaces["functional"](x, w, b, **parameters)
+        y = right.conv1d(x, w, b, **parameters)
         y[..., 16:] += y[..., 16:] != 0
         return y
-
-
-    surfaces = {"functional": conv1d}
 """
 
 
@@ -141,7 +136,10 @@ def a_failure() -> Iterator[Row]:
                     slowest = max(slowest, time.monotonic() - started)
         finally:
             session.close()
-    yield Row("a clause's failure, shrunk and reported: the slowest", "10 s", f"{slowest:.1f} s", slowest <= 10)
+    what = "a clause's failure, shrunk and reported: the slowest"
+    if not slowest:
+        raise RuntimeError("no check met the fault of the bench's adapter: nothing was measured")
+    yield Row(what, "10 s", f"{slowest:.1f} s", slowest <= 10)
 
 
 _GEOMETRIES = ((1, 1, 1, 1000, 3), (8, 16, 16, 128, 3), (4, 64, 64, 256, 5), (32, 32, 32, 64, 9), (2, 256, 256, 100, 1))
