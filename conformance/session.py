@@ -107,8 +107,7 @@ class Session:
                 self.options.deviations,
             )
             for deviation in found:
-                if deviation.case:
-                    catalog.require_case_is_tried(deviation)
+                catalog.require_cases_are_tried(deviation)
             return found
         except ValueError as error:
             raise UnknownOptionError(f"deviations: {error}") from None

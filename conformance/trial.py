@@ -72,7 +72,7 @@ class Trial:
 
     def _examples(self, check: Check) -> list[Example]:
         """What the check selects from the deviations' recorded cases and the pool, and a few examples inside limits."""
-        recorded = tuple(case_from(dict(d.case)) for d in self._entries(check) if d.case)
+        recorded = tuple(case_from(dict(case)) for d in self._entries(check) for case in d.cases)
         sample = self.sample if check.sampled else None
         selection = Selection(
             check.select,
