@@ -81,6 +81,13 @@ def test_a_file_takes_over_the_entries_of_another(tmp_path: Path, monkeypatch: p
     assert known_deviations.parse(as_they_are + 'surfaces = { padded = ["padded"] }\n', "above.toml") == ()
 
 
+def test_the_entry_of_the_readme_is_in_the_format() -> None:
+    page = (Path(known_deviations.__file__).parent / "README.md").read_text(encoding="utf-8")
+    (text,) = (block.partition("```")[0] for block in page.split("```toml\n")[1:] if "[[deviation]]" in block)
+    own = [entry for entry in known_deviations.parse(text, "README.md") if not entry.inherited]
+    assert [(entry.clauses, entry.kind, len(entry.cases)) for entry in own] == [(("SHAPE-7",), "fail", 1)]
+
+
 FILES = sorted((Path(known_deviations.__file__).parent / "deviations").glob("*.toml"))
 
 
