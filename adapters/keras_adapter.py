@@ -35,6 +35,7 @@ _OWN_LIMITS = {  # on the backend below
     "tensorflow": {
         "padding_mode in ('replicate', 'circular')": "tf.pad has no such mode",
         "stride > 1 and dilation > 1": "tf.nn.convolution, which keras calls, refuses a stride together with a dilation",
+        "function == 'jvp_of_vjp' and groups > 1": "keras compiles it by XLA, and tangents don't reach its gradients",
     },
     "jax": {},
     "numpy": {},
