@@ -34,7 +34,7 @@ _OWN_LIMITS = {  # on the backend below
     },
     "tensorflow": {
         "padding_mode in ('replicate', 'circular')": "tf.pad has no such mode",
-        "stride > 1 and dilation > 1": "tf.nn.convolution, which keras calls, refuses a stride together with a dilation",
+        "stride > 1 and dilation > 1": "tf.nn.convolution refuses a stride together with a dilation",
         "function == 'jvp_of_vjp' and groups > 1": "keras compiles it by XLA, and tangents don't reach its gradients",
     },
     "jax": {},
@@ -56,7 +56,9 @@ class Keras:
     def __init__(self, backend: str) -> None:
         os.environ["KERAS_BACKEND"] = backend  # which keras reads when it is imported, and only then
         self._keras = importlib.import_module("keras")
-        framework: Any = _arrays() if backend == "numpy" else importlib.import_module(f"{__package__}.{backend}_adapter")
+        framework: Any = (
+            _arrays() if backend == "numpy" else importlib.import_module(f"{__package__}.{backend}_adapter")
+        )
         self.name = f"keras-{backend}"
         self.versions = {"keras": self._keras.__version__, **framework.versions}
         self.limits = limits | _OWN_LIMITS[backend]

@@ -30,9 +30,9 @@ class Deviation:
 
     `versions` maps packages to specifiers and `cpu_flags` names instruction sets, without which the entry does not
     apply. An applying entry of which no example fails is stale, except `by_chance`: what memory nobody wrote happens to
-    hold cannot be relied on to be wrong. `cases` are cases, as certificates print them, that every run tries: as many as it
-    takes for each clause to meet one that shows the fault. An `inherited` entry is another backend's: which of its calls get
-    there, and so which of its faults must show, is not ours to say, so it is never stale here.
+    hold cannot be relied on to be wrong. `cases` are cases, as certificates print them, that every run tries: as many
+    as it takes for each clause to meet one that shows the fault. An `inherited` entry is another backend's: which of
+    its calls get there, and so which of its faults must show, is not ours to say, so it is never stale here.
     """
 
     clauses: tuple[str, ...]
@@ -85,7 +85,7 @@ def parse(text: str, source: str) -> tuple[Deviation, ...]:
 
 
 def _included(table: dict[str, Any], source: str) -> Iterator[Deviation]:
-    """The entries of another file: with `surfaces` those of the backend below, on those of ours that stand on its own."""
+    """The entries of another file: with `surfaces` those of the backend below, on ours that stand on its own."""
     name, surfaces = table.get("file", ""), table.get("surfaces")
     if not set(table) <= {"file", "surfaces"} or not _file(name).is_file():
         raise ValueError(f"{source}: include takes file, the name of one here, and surfaces, got {table}")
