@@ -35,6 +35,9 @@ _OWN_LIMITS = {  # on the backend below
     "tensorflow": {
         "padding_mode in ('replicate', 'circular')": "tf.pad has no such mode",
         "stride > 1 and dilation > 1": "tf.nn.convolution refuses a stride together with a dilation",
+        "surface == 'channels-first' and groups == 1 and dtype not in ('float32', 'bfloat16')": (
+            "the CPU has channels first by oneDNN, or by XLA, with which keras compiles what has groups"
+        ),
         "function == 'jvp_of_vjp' and groups > 1": "keras compiles it by XLA, and tangents don't reach its gradients",
     },
     "jax": {},
