@@ -124,7 +124,9 @@ def to_native(array: np.ndarray, device: str) -> Any:
 
 
 def to_numpy(native_array: Any) -> np.ndarray:
-    """Return the array, bfloat16 as that of ml_dtypes."""
+    """Return the array, bfloat16 as that of ml_dtypes. What JAX gives for an integer's gradient is none: refused."""
+    if native_array.dtype == jax.dtypes.float0:
+        raise TypeError("an integer has no gradient")
     return np.asarray(native_array)
 
 

@@ -1,6 +1,7 @@
 """Keras 3 on a backend of its own choice: keras.ops.conv, keras.ops.pad before it, keras.layers.Conv1D.
 
-`Keras("torch")` is an adapter. The transforms are those of the framework below, and its arrays are what is passed.
+`Keras("torch")` is an adapter. The transforms are those of the framework below, and its arrays are what is passed. On
+NumPy there are no transforms, and keras convolves by means of JAX.
 """
 
 from __future__ import annotations
@@ -9,15 +10,18 @@ import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 from conv1d_cts.adapters import devices
 
-_MODES = {"zeros": "constant", "replicate": "edge"}
+_MODES = {"zeros": "constant", "replicate": "edge", "circular": "wrap"}
+_OWN_MODES = {"torch": {"circular": "circular"}}  # which keras hands on to F.pad
 _FROM_BELOW = (
     "dtypes", "native", "precision_switches", "devices", "device_of", "device_facts", "shares_memory", "synchronize",
     "to_native", "to_numpy", "vjp", "jvp", "vmap",
 )  # fmt: skip
+_WIDE = ("float64", "complex128", "int64")
 _INTEGERS = "('int8', 'int16', 'int32', 'int64', 'uint8')"
 limits = {
     "surface != 'layer' and bias": "keras.ops.conv has no bias",
@@ -25,6 +29,7 @@ limits = {
     "surface == 'padded' and padding != 'explicit'": "keras.ops.pad takes numbers",
     "surface in ('functional', 'channels-first') and padding in ('same_lower', 'causal', 'full')": "not its words",
     "surface == 'layer' and padding in ('same_lower', 'full')": "Conv1D has valid, same and causal",
+    "surface == 'layer' and dtype == 'int8'": "a layer of int8 is one to be quantized",
     "surface == 'layer' and stride > 1 and dilation > 1": "Conv1D refuses a stride together with a dilation",
     "surface != 'padded' and padding_mode != 'zeros'": "keras pads with zeros before a convolution",
 }
@@ -34,7 +39,25 @@ _OWN_LIMITS = {  # on the backend below
         f"surface == 'layer' and dtype in {_INTEGERS}": "a layer's weights must be able to have gradients",
         "dtype in ('int8', 'int16', 'int32', 'uint8') and dilation > 1": "torch dilates integers of 64 bits only",
     },
+    "tensorflow": {
+        "padding_mode in ('replicate', 'circular')": "tf.pad has no such mode",
+        "stride > 1 and dilation > 1": "tf.nn.convolution refuses a stride together with a dilation",
+        "surface == 'channels-first' and groups == 1 and dtype not in ('float32', 'bfloat16')": (
+            "the CPU has channels first by oneDNN, or by XLA, with which keras compiles what has groups"
+        ),
+        "function == 'jvp_of_vjp' and groups > 1": "keras compiles it by XLA, and tangents don't reach its gradients",
+    },
+    "jax": {},
+    "numpy": {},
 }
+
+
+def _arrays() -> SimpleNamespace:
+    """What keras stands on with NumPy: arrays, and for convolutions JAX, which it calls as it comes: in 32 bits."""
+    below = [importlib.import_module(name) for name in ("numpy", "jax", "jaxlib")]
+    versions = {module.__name__: module.__version__ for module in below}
+    dtypes = ("float16", "bfloat16", "float32", "complex64", "int8", "int16", "int32", "uint8", *_WIDE)
+    return SimpleNamespace(native="numpy", versions=versions, dtypes=dtypes)
 
 
 class Keras:
@@ -43,10 +66,13 @@ class Keras:
     def __init__(self, backend: str) -> None:
         os.environ["KERAS_BACKEND"] = backend  # which keras reads when it is imported, and only then
         self._keras = importlib.import_module("keras")
-        framework = importlib.import_module(f"conv1d_cts.adapters.{backend}_adapter")
+        framework: Any = (
+            _arrays() if backend == "numpy" else importlib.import_module(f"{__package__}.{backend}_adapter")
+        )
         self.name = f"keras-{backend}"
         self.versions = {"keras": self._keras.__version__, **framework.versions}
         self.limits = limits | _OWN_LIMITS[backend]
+        self._modes = _MODES | _OWN_MODES.get(backend, {})
         self.surfaces = {
             "functional": self.conv1d,
             "channels-first": self.channels_first,
@@ -106,7 +132,7 @@ class Keras:
         padding_value: Any = 0,
     ) -> Any:
         """keras.ops.pad, then keras.ops.conv without padding."""
-        mode = _MODES.get(padding_mode, padding_mode)
+        mode = self._modes.get(padding_mode, padding_mode)
         value = padding_value if padding_mode == "constant" else None
         xp = self._keras.ops.pad(x, ((0, 0), (0, 0), padding), mode, value)
         return self._conv(xp, w, b, groups, "channels_last", strides=stride, padding="valid", dilation_rate=dilation)

@@ -1,11 +1,18 @@
-"""Reading the deviations of a backend: adapters/deviations/<backend>.toml (chapter CONF)."""
+"""Reading the deviations of a backend: adapters/deviations/<backend>.toml (chapter CONF).
+
+A file holds entries, `[[deviation]]`, with the fields of `Deviation`. `[[include]]` takes over those of another file:
+as they are, or, where a backend computes by means of another one, with `surfaces`, which says for the surfaces of
+that one on which of ours its entries are to be expected.
+"""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from importlib import resources
+from importlib.resources.abc import Traversable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +31,10 @@ class Deviation:
 
     `versions` maps packages to specifiers, `cpu_flags` names instruction sets and `devices` kinds of devices, without
     which the entry does not apply. An applying entry of which no example fails is stale, except `by_chance`: what
-    memory nobody wrote happens to hold cannot be relied on to be wrong. `case` is a case, as certificates print it,
-    that is always tried.
+    memory nobody wrote happens to hold cannot be relied on to be wrong. `cases` are cases, as certificates print them,
+    that every run tries: as many as it takes for each clause to meet one that shows the fault. An `inherited` entry is
+    another backend's: which of its calls get there, and so which of its faults must show, is not ours to say, so it is
+    never stale here.
     """
 
     clauses: tuple[str, ...]
@@ -39,7 +48,8 @@ class Deviation:
     devices: tuple[str, ...] = ("cpu",)
     by_chance: bool = False
     link: str = ""
-    case: Mapping[str, Any] = field(default_factory=dict)
+    cases: tuple[Mapping[str, Any], ...] = ()
+    inherited: bool = False
 
     @property
     def corrupts(self) -> bool:
@@ -52,7 +62,7 @@ class Deviation:
 
 
 def _entry(table: dict[str, Any], where: str) -> Deviation:
-    unknown = set(table) - {f.name for f in fields(Deviation)}
+    unknown = set(table) - {f.name for f in fields(Deviation)} | set(table) & {"inherited"}
     missing = {"clauses", "surfaces", "when", "kind", "reason", "reproducer"} - set(table)
     if unknown or missing:
         raise ValueError(f"{where}: unknown fields {sorted(unknown)}, missing fields {sorted(missing)}")
@@ -62,18 +72,40 @@ def _entry(table: dict[str, Any], where: str) -> Deviation:
         raise ValueError(f"{where}: no clause {sorted(set(table['clauses']) - set(clauses()))}")
     return Deviation(
         **table
-        | {name: tuple(table[name]) for name in ("clauses", "surfaces", "cpu_flags", "devices") if name in table}
+        | {
+            name: tuple(table[name])
+            for name in ("clauses", "surfaces", "cpu_flags", "devices", "cases")
+            if name in table
+        }
         | {"when": Condition(table["when"])}
     )
 
 
 def parse(text: str, source: str) -> tuple[Deviation, ...]:
-    """The entries of one file. Raises ValueError naming the entry for anything outside the format."""
+    """The entries of one file, then those it includes. Raises ValueError naming the entry outside the format."""
     try:
-        tables = tomllib.loads(text).get("deviation", [])
+        tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{source}: {error}") from None
-    return tuple(_entry(table, f"{source}, entry {i}") for i, table in enumerate(tables, start=1))
+    own = [_entry(table, f"{source}, entry {i}") for i, table in enumerate(tables.get("deviation", []), start=1)]
+    return (*own, *chain.from_iterable(_included(table, source) for table in tables.get("include", [])))
+
+
+def _included(table: dict[str, Any], source: str) -> Iterator[Deviation]:
+    """The entries of another file: with `surfaces` those of the backend below, on ours that stand on its own."""
+    name, surfaces = table.get("file", ""), table.get("surfaces")
+    if not set(table) <= {"file", "surfaces"} or not _file(name).is_file():
+        raise ValueError(f"{source}: include takes file, the name of one here, and surfaces, got {table}")
+    for entry in parse(_file(name).read_text(encoding="utf-8"), f"{name}.toml"):
+        if surfaces is None:
+            yield entry
+        elif ours := tuple(chain.from_iterable(surfaces.get(surface, ()) for surface in entry.surfaces)):
+            yield replace(entry, surfaces=ours, inherited=True, cases=())
+
+
+def _file(name: str) -> Traversable:
+    """Where the deviations of a backend are recorded, or some that several share."""
+    return resources.files("conv1d_cts.adapters.deviations") / f"{name}.toml"
 
 
 def _applies(deviation: Deviation, versions: Mapping[str, str], cpu_flags: Collection[str], device: str) -> bool:
@@ -92,7 +124,7 @@ def load(
 
     An entry that names no devices speaks of the CPU: what was seen there says nothing of others.
     """
-    file = Path(path) if path else resources.files("conv1d_cts.adapters.deviations") / f"{backend}.toml"
+    file = Path(path) if path else _file(backend)
     if not file.is_file():
         return ()
     return tuple(

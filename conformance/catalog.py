@@ -8,7 +8,7 @@ from importlib import import_module
 
 from conv1d_cts import conformance
 from conv1d_cts.adapters.known_deviations import Deviation
-from conv1d_cts.conformance.cases import case_from
+from conv1d_cts.conformance.cases import Case, case_from
 from conv1d_cts.conformance.check import Check
 
 
@@ -30,15 +30,19 @@ def checks_of(clause: str) -> list[str]:
     return [f"  {name}: {(check.body.__doc__ or '').strip()}" for name, check in checks() if check.clause == clause]
 
 
-def require_case_is_tried(deviation: Deviation) -> None:
-    """Raise ValueError where the recorded case is none, or one that no check of the deviation's clauses takes."""
-    try:
-        case = case_from(dict(deviation.case))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"the case of {deviation.when.text!r} is none: {error}") from None
-    for _, check in checks():
-        if check.clause in deviation.clauses:
-            fixed = list(check.select(()))
-            if any(example not in fixed for example in check.select((case,))):
-                return
-    raise ValueError(f"no check of {', '.join(deviation.clauses)} tries the case of {deviation.when.text!r}")
+def require_cases_are_tried(deviation: Deviation) -> None:
+    """Raise ValueError where a recorded case is none, or one that no check of the deviation's clauses takes."""
+    for number, flat in enumerate(deviation.cases, start=1):
+        try:
+            case = case_from(dict(flat))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"case {number} of {deviation.when.text!r} is none: {error}") from None
+        if not any(_takes(check, case) for _, check in checks() if check.clause in deviation.clauses):
+            clauses = ", ".join(deviation.clauses)
+            raise ValueError(f"no check of {clauses} tries case {number} of {deviation.when.text!r}")
+
+
+def _takes(check: Check, case: Case) -> bool:
+    """Whether the check tries the case, or what it makes of it, beside what it always tries."""
+    fixed = list(check.select(()))
+    return any(example not in fixed for example in check.select((case,)))

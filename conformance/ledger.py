@@ -120,7 +120,7 @@ class Tally:
         `earlier` are the tallies of the clause's other checks: an entry need show in one of them only.
         """
         tallies = (self, *earlier)
-        stale = [d for d in expected if not d.by_chance and all(d not in t.deviating for t in tallies)]
+        stale = [d for d in expected if not (d.by_chance or d.inherited) and all(d not in t.deviating for t in tallies)]
         if stale and not any(t.kind for t in tallies):
             self.kind = "fail"
             seen = f"{sum(t.met[stale[0]] for t in tallies)} examples inside its condition, none of which failed"

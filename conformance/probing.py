@@ -18,6 +18,7 @@ from conv1d_cts.spec.geometry import Geometry
 from conv1d_cts.spec.padding import PADDING_MODES, PADDING_NAMES
 
 _PLAIN = Case(Geometry(1, 2, 2, 7, 3))
+_SIMPLEST = Case(Geometry(1, 1, 1, 1, 1), bias=False)  # which a surface of one channel or without a bias can do too
 
 # Programs and the transforms of the adapter that they are made of.
 _NEEDS = {
@@ -81,6 +82,6 @@ def limits_of(surface: Surface, description: dict[str, Any]) -> tuple[Limit, ...
 
 def float_dtypes(surface: Surface, limits: tuple[Limit, ...]) -> tuple[str, ...]:
     """The real floating dtypes in which the surface works; float32 where it declines all of them."""
-    facts = {**_PLAIN.facts(), "surface": surface.name, "device": devices.kind(surface.backend.device)}
+    facts = {**_SIMPLEST.facts(), "surface": surface.name, "device": devices.kind(surface.backend.device)}
     open_to = (d for d in FLOATS if not any(limit.when.holds({**facts, "dtype": d}) for limit in limits))
     return tuple(open_to) or ("float32",)

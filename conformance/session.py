@@ -111,8 +111,7 @@ class Session:
                 self.options.device,
             )
             for deviation in found:
-                if deviation.case:
-                    catalog.require_case_is_tried(deviation)
+                catalog.require_cases_are_tried(deviation)
             return found
         except ValueError as error:
             raise UnknownOptionError(f"deviations: {error}") from None

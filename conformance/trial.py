@@ -76,7 +76,7 @@ class Trial:
         """What the check selects from the deviations' recorded cases and the pool, and a few examples inside limits."""
         if check.for_accelerators and (not self.thorough or devices.is_cpu(self.surface.backend.device)):
             return []
-        recorded = tuple(case_from(dict(d.case)) for d in self._entries(check) if d.case)
+        recorded = tuple(case_from(dict(case)) for d in self._entries(check) for case in d.cases)
         sample = self.sample if check.sampled else None
         selection = Selection(
             check.select,

@@ -19,7 +19,7 @@ FILLED_IN = """from conv1d_cts.reference import conv1d as reference
 
 
 def blocks() -> Iterator[tuple[str, str, str]]:
-    """(key, value, body) of each block that says what it is: a file, or commands with the exit code of the last."""
+    """(key, value, body) of each block that says what it is: a file, or commands with the exit code of each."""
     for block in BLOCK.finditer(README.read_text(encoding="utf-8")):
         yield block["key"], block["value"], block["body"]
 
@@ -39,7 +39,7 @@ def test_the_walk_ends_in_a_certificate(tmp_path: Path) -> None:
             continue
         for line in body.splitlines():
             done = run(line, tmp_path)
-        assert done.returncode == int(value), f"{line}: {done.returncode}\n{done.stdout}{done.stderr}"
+            assert done.returncode == int(value), f"{line}: {done.returncode}\n{done.stdout}{done.stderr}"
         codes.append(done.returncode)
     assert codes == [3, 1, 0, 0]
     assert (tmp_path / "reports" / "out" / "mylib-cpu.json").is_file()

@@ -150,11 +150,20 @@ def test_a_deviation_that_matches_nothing_is_stale(trial_of: Any) -> None:
     assert trial_of("pass", (), (deviation("stride > 10000"),)).run(check()).verdict == "fail"
 
 
-def test_the_recorded_case_of_a_deviation_is_always_tried(trial_of: Any) -> None:
-    case: Case = POOL[0].with_geometry(length=1234, stride=1, padding=(0, 0))
-    wrong = "return correct.conv1d(x, w, b, **parameters) + (length == 1234)"
-    entry = deviation("length == 1234", case=case.describe())
-    assert trial_of(wrong, (), (entry,)).run(check()).verdict == "deviation"
+def test_the_recorded_cases_of_a_deviation_are_always_tried(trial_of: Any) -> None:
+    plain: Case = POOL[0].with_geometry(length=1234, stride=1, padding=(0, 0))
+    cases = tuple(plain.with_geometry(length=length).describe() for length in (1234, 1235))
+    wrong = "return correct.conv1d(x, w, b, **parameters) + (length == 1235)"
+    entry = deviation("length >= 1234", cases=cases)
+    tally = trial_of(wrong, (), (entry,)).run(check())
+    assert (tally.verdict, tally.met[entry], tally.counts["deviating"]) == ("deviation", 2, 1)
+    assert trial_of(wrong, (), (replace(entry, cases=cases[:1]),)).run(check()).verdict == "fail"
+
+
+def test_a_fault_of_the_backend_below_need_not_show(trial_of: Any) -> None:
+    assert trial_of("pass", (), (deviation("stride > 1", inherited=True),)).run(check()).verdict == "pass"
+    wrong = trial_of(WRONG_FOR_STRIDE, (), (deviation("stride > 1", inherited=True),)).run(check())
+    assert wrong.verdict == "deviation"
 
 
 def _by_length(surface: Surface, case: Case) -> str:

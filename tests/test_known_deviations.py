@@ -37,6 +37,9 @@ def test_an_entry_covers_its_clause_surface_kind_and_condition_only() -> None:
         ('kind = "fail"', 'kind = "sad"', "kind 'sad'"),
         ('["SHAPE-7"]', '["SHAPE-77"]', "SHAPE-77"),
         ("reason", "because", "unknown fields"),
+        ("kind = ", "inherited = true\nkind = ", "unknown fields"),
+        ("[[deviation]]", '[[include]]\nfile = "nowhere"\n[[deviation]]', "include takes file"),
+        ("[[deviation]]", '[[include]]\nfile = "jax"\nwhen = "n > 0"\n[[deviation]]', "include takes file"),
         ("c_in == 0", "cin == 0", "nearest: c_in"),
         ("[[deviation]]", "[[deviation]", "torch.toml"),
     ],
@@ -64,6 +67,27 @@ def test_a_backend_without_a_file_has_no_deviations() -> None:
     assert known_deviations.load("no such backend", {}) == ()
 
 
+def test_a_file_takes_over_the_entries_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    below = ENTRY.replace('["functional"]', '["functional", "conv2d"]') + "cases = [{ n = 1 }]\n"
+    (tmp_path / "below.toml").write_text(below)
+    monkeypatch.setattr(known_deviations, "_file", lambda name: tmp_path / f"{name}.toml")
+    as_they_are = '[[include]]\nfile = "below"\n'
+    (entry,) = known_deviations.parse(as_they_are, "above.toml")
+    assert (entry.surfaces, entry.inherited, len(entry.cases)) == (("functional", "conv2d"), False, 1)
+    mapped = as_they_are + 'surfaces = { functional = ["padded", "layer"] }\n' + ENTRY
+    own, entry = known_deviations.parse(mapped, "above.toml")
+    assert (own.surfaces, own.inherited) == (("functional",), False)
+    assert (entry.surfaces, entry.inherited, entry.cases) == (("padded", "layer"), True, ())
+    assert known_deviations.parse(as_they_are + 'surfaces = { padded = ["padded"] }\n', "above.toml") == ()
+
+
+def test_the_entry_of_the_readme_is_in_the_format() -> None:
+    page = (Path(known_deviations.__file__).parent / "README.md").read_text(encoding="utf-8")
+    (text,) = (block.partition("```")[0] for block in page.split("```toml\n")[1:] if "[[deviation]]" in block)
+    own = [entry for entry in known_deviations.parse(text, "README.md") if not entry.inherited]
+    assert [(entry.clauses, entry.kind, len(entry.cases)) for entry in own] == [(("SHAPE-7",), "fail", 1)]
+
+
 FILES = sorted((Path(known_deviations.__file__).parent / "deviations").glob("*.toml"))
 
 
@@ -75,8 +99,8 @@ def test_the_recorded_deviations_are_well_formed(path: Path) -> None:
         compile(entry.reproducer, f"{path.name}: {entry.reason}", "exec")
         assert "conv1d_cts" not in entry.reproducer
         assert "exit" in entry.reproducer.lower() or entry.kind != "fail"
-        if entry.case:
-            case_from(dict(entry.case))
+        for case in entry.cases:
+            case_from(dict(case))
 
 
 def test_conditions_are_compared_by_their_text() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from conv1d_cts.conformance import malformed
+from conv1d_cts.conformance import huge, malformed
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.catalog import checks
 from conv1d_cts.conformance.pool import FLOATS, PROFILES, pool
@@ -94,3 +94,8 @@ def test_a_sample_is_taken_of_the_pool_alone() -> None:
     chosen = selection.examples((), tuple(POOL), (), 0)
     assert chosen[:5] == own
     assert len(chosen) == 7
+
+
+def test_huge_padding_is_not_written_out_as_samples() -> None:
+    for case in huge.cases(()):
+        assert all(relative.geometry.length <= 2**21 for relative in relatives(case))

@@ -24,7 +24,8 @@ def test_each_reproducer_shows_its_fault(name: str, tmp_path: Path) -> None:
     finally:
         process.close()
     silent = []
-    for deviation in known_deviations.load(name, own["versions"], own["process"]["cpu_flags"]):
+    found = known_deviations.load(name, own["versions"], own["process"]["cpu_flags"])
+    for deviation in (d for d in found if not d.inherited):  # those of the backend below are tried with it
         assert "conv1d_cts" not in deviation.reproducer
         script = tmp_path / "reproducer.py"
         script.write_text(deviation.reproducer, encoding="utf-8")

@@ -47,6 +47,9 @@ CALLS = {  # backend: surface, case, programs
     "onnx": (("functional", PLAIN), ("functional", NAMED), ("conv2d", PLAIN)),
     "onnxruntime": (("functional", PLAIN), ("dynamic", PLAIN), ("conv2d", PLAIN)),
     "keras-torch": KERAS,
+    "keras-tensorflow": KERAS,
+    "keras-jax": KERAS,
+    "keras-numpy": KERAS,
     "openvino": (("functional", NAMED), ("float32", PLAIN), ("dynamic", PLAIN)),
 }
 PROGRAMS = ("conv1d", "vjp", "jvp", "vmap", "vjp_of_vjp", "jvp_of_vjp")
