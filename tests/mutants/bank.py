@@ -35,6 +35,12 @@ CHAPTER_FILES = (
     "more_gradients",
     "wrappers",
     "wrappers_more",
+    "blocked",
+    "long_kernels",
+    "sequences",
+    "recognisers",
+    "results",
+    "learning",
 )
 for _file in CHAPTER_FILES:
     import_module(f"tests.mutants.{_file}")
