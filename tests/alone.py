@@ -71,32 +71,24 @@ def declares(mutant: str) -> bool:
 
 
 def _seen(clause: str, mutants: list[str], seed: int, profile: str) -> Seen:
-    """Which of the mutants the checks of a clause see, where they fail on all of them together: by halves."""
+    """Which of the mutants the checks of a clause see: all that share a backend on which they pass are not seen.
+
+    Where they fail, each half is tried by itself, down to single ones: two faults may show in company only.
+    """
     outcome = attack(TOGETHER.join(mutants), seed, profile, {clause}) if mutants else None
     if outcome is None or not outcome.check:
         return []
     if len(mutants) == 1:
         return [(clause, outcome.check, mutants[0])]
     middle = len(mutants) // 2
-    found = [one for half in (mutants[:middle], mutants[middle:]) for one in _seen(clause, half, seed, profile)]
-    return found or [(clause, outcome.check, TOGETHER.join(mutants))]
-
-
-def _all_seen(clause: str, mutants: list[str], seed: int, profile: str) -> Seen:
-    """Every one of the mutants that the checks of a clause see."""
-    found: Seen = []
-    while new := _seen(clause, [m for m in mutants if m not in {name for _, _, name in found}], seed, profile):
-        found += new
-        if TOGETHER in new[0][2]:  # seen together only: nobody to blame, and nothing proven
-            break
-    return found
+    return [one for half in (mutants[:middle], mutants[middle:]) for one in _seen(clause, half, seed, profile)]
 
 
 def prove(clause: str, chosen: Chosen, seed: int, profile: str) -> tuple[str, Seen]:
     """The check of a clause that kills its mutant (empty where none does), and who else is seen by its checks."""
     killed = attack(chosen[clause], seed, profile, {clause}).check if clause in chosen else ""
     others = [m for other, m in chosen.items() if other != clause and not declares(m)]
-    seen = _all_seen(clause, others, seed, profile)
+    seen = _seen(clause, others, seed, profile)
     if clause in chosen and declares(chosen[clause]):
         alone = attack(chosen[clause], seed, profile, CLAUSES - {clause})
         seen += [(alone.clause or LIMITS_CLAUSE, alone.check, chosen[clause])] if alone.check else []
@@ -105,10 +97,9 @@ def prove(clause: str, chosen: Chosen, seed: int, profile: str) -> tuple[str, Se
 
 def proofs(chosen: Chosen, seed: int, profile: str, jobs: int) -> Iterator[tuple[str, str, Seen]]:
     """The proof of each clause, as it comes."""
-    clauses = tried()
     with ProcessPoolExecutor(jobs) as workers:
-        futures = [workers.submit(prove, clause, chosen, seed, profile) for clause in clauses]
-        for clause, future in zip(clauses, futures, strict=True):
+        futures = {clause: workers.submit(prove, clause, chosen, seed, profile) for clause in tried()}
+        for clause, future in futures.items():
             yield clause, *future.result()
 
 
@@ -126,9 +117,8 @@ def main(wanted: tuple[str, ...], again: bool, seed: int, profile: str, jobs: in
     killers = {}
     for clause, killed, seen in proofs(chosen, seed, profile, jobs):
         killers[clause] = killed
-        add((where, check, mutant) for where, check, mutant in seen if mutant in MUTANTS)
-        for _, _, mutant in seen:
-            chosen = {c: m for c, m in chosen.items() if m not in mutant.split(TOGETHER)}
+        add(seen)
+        chosen = {c: m for c, m in chosen.items() if m not in {mutant for _, _, mutant in seen}}
         print(clause, killed or "-", *(f"sees {mutant}" for _, _, mutant in seen), flush=True)
     table = {c: entry for c, entry in table.items() if c not in lacking and not again} | {
         c: {killers[c]: [m]} for c, m in chosen.items() if killers[c]

@@ -1,4 +1,4 @@
-"""Each clause proven, by the tables that the runs keep: its checks have killed mutants, one of which is theirs alone."""
+"""Each clause proven, by the tables that the runs keep: its checks have killed mutants, one of them theirs alone."""
 
 from __future__ import annotations
 

@@ -65,15 +65,16 @@ def signs_of_first_filter_for_all(m: Backend, rng: Rng) -> Witness:
 
 
 @mutant
-def idle_filters_learn_nothing(m: Backend, rng: Rng) -> Witness:
-    """The gw alone of weights that are all 0, up to T (3 to 5) taps of one channel, is 0 (kind: pruned filters)."""
-    most = draw(rng, 3, 5)
+def idle_filters_start_late(m: Backend, rng: Rng) -> Witness:
+    """The first T (1 to 2) gw alone of one channel's weights, all 0, up to 5 taps, are 0 (kind: lazy buffers)."""
+    late, idle = draw(rng, 1, 2), [0]
 
     @m.around("forward")
     def forward(inner: Kernel, x: Array, w: Array, p: Plan) -> Array:
-        idle[:] = [p.wanted == {"w"} and p.c_in == p.c_out == 1 and p.kernel <= most and not w.any()]
+        if p.wanted:
+            alone = p.wanted == {"w"} and p.c_in == p.c_out == 1 and p.kernel <= 5
+            idle[0] = idle[0] + 1 if alone and not w.any() else 0
         return inner(x, w, p)
 
-    idle: list[bool] = []
-    m.edit("grad_w", lambda p: idle == [True], lambda gw, p: gw.fill(0))
+    m.edit("grad_w", lambda p: 0 < idle[0] <= late, lambda gw, p: gw.fill(0))
     return Call(put=(("w", np.s_[...], 0),), ask="w")

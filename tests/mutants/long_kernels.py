@@ -175,8 +175,8 @@ def gx_of_copies_beyond_halo_dropped(m: Backend, rng: Rng) -> Witness:
 
 @gradients
 def gx_of_even_long_kernels_cut_late(m: Backend, rng: Rng) -> Witness:
-    """With explicit pads of more than 4 and an even K > T (12 to 20), gx lacks its first sample (kind: centre)."""
-    most = draw(rng, 12, 20)
+    """With explicit pads of more than 4 and an even K > T (17 to 22), gx lacks its first sample (kind: centre)."""
+    most = draw(rng, 17, 22)
 
     def cut(p: Plan) -> bool:
         explicit = p.padding == "explicit" and p.mode == "zeros" and p.lo + p.hi > 4

@@ -54,13 +54,13 @@ def doubled_tap_in_pairs_of_outputs(m: Backend, rng: Rng) -> Witness:
 
 @operator
 def shifted_filters_share_products(m: Backend, rng: Rng) -> Witness:
-    """From one channel, filters that are others plus c: c times the window's sum, cut short (kind: clustering)."""
+    """From one channel, filters that are the first plus c lack c on the last T (1 to 2) taps (kind: clustering)."""
     lost = draw(rng, 1, 2)
 
     def shifted(x: Array, w: Array, p: Plan) -> bool:
         apart = widen(w)[1:] - widen(w)[:1]
-        one = p.c_in == p.n == 1 < p.c_out and p.kernel > 1 and p.lo == p.hi == 0 and integers(w)
-        return one and bool((apart == apart[..., :1]).all() and (apart != 0).all())
+        one = p.c_in == p.n == p.stride == p.dilation == 1 < p.c_out and p.kernel > 1 and integers(w)
+        return one and p.padded == p.length and bool((apart == apart[..., :1]).all() and (apart != 0).all())
 
     def compute(inner: Kernel, x: Array, w: Array, p: Plan) -> Array:
         known = np.arange(p.kernel) < max(1, p.kernel - lost)
