@@ -14,9 +14,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the file is load
 from tests.mutants.bank import MUTANTS
 from tests.mutants.base import Backend
 
-_named = os.environ.get("CONV1D_CTS_MUTANT", "")
-adapter = Backend(_named or "correct")
-for _name in filter(None, _named.split(",")):
+_names = [name for name in os.environ.get("CONV1D_CTS_MUTANT", "").split(",") if name]
+adapter = Backend(_names[0] if len(_names) == 1 else "several" if _names else "correct")
+for _name in _names:
     if _name not in MUTANTS:
         raise LookupError(f"no mutant {_name!r} in the bank")
     MUTANTS[_name].plant_in(adapter, int(os.environ.get("CONV1D_CTS_MUTANT_SEED", "0")))
