@@ -79,3 +79,35 @@ def taps() -> Iterator[Case]:
     """Kernels of 10 taps and more, every remainder by 8 in two rounds of an unrolled loop; of one channel and more."""
     for kernel, (c_in, c_out) in product(range(10, 24), ((1, 1), (1, 3), (3, 1))):
         yield Case(Geometry(2, c_in, c_out, kernel + 4, kernel), seed=kernel)
+
+
+def pointwise_blocks() -> Iterator[Case]:
+    """Single taps from blocks of channels to others, windows with every remainder by 8: the tails of one product."""
+    for (c_in, c_out), rest in product(((8, 8), (16, 32), (32, 16)), range(8)):
+        yield Case(Geometry(2, c_in, c_out, 8 + rest, 1), seed=rest)
+
+
+def long_windows() -> Iterator[Case]:
+    """One window as long as a long input: a dense layer over all samples, of one channel and more, and in groups."""
+    for kernel, (c_in, c_out, groups) in product((31, 32, 33, 64), ((1, 3, 1), (2, 3, 1), (3, 2, 1), (4, 2, 2))):
+        yield Case(Geometry(2, c_in, c_out, kernel, kernel, groups=groups), seed=kernel)
+
+
+def strided_wide_pads() -> Iterator[Case]:
+    """Zeros on both sides past several windows, under strides that do and do not divide them, and dilated."""
+    for pads, (stride, dilation) in product(((13, 14), (15, 15), (24, 13)), ((2, 1), (3, 1), (1, 2), (2, 2))):
+        yield Case(Geometry(2, 2, 3, 7, 3, stride, dilation, padding=pads), seed=stride)
+
+
+def odd_strides() -> Iterator[Case]:
+    """Every odd stride from 19 to 63, by turns dividing the room for windows and one sample past it: many quotients."""
+    for stride in range(19, 64, 2):
+        windows = 1 + stride % 5
+        yield Case(Geometry(1, 1, 2, windows * stride + (stride % 4 == 3) + 1, 1, stride), seed=stride)
+
+
+def long_complex_rows() -> Iterator[Case]:
+    """Complex operands, each extent of y in turn past a power of two."""
+    for dtype, extent in product(("complex64", "complex128"), (65, 257)):
+        for n, c_out, l_out in ((extent, 3, 2), (2, extent, 3), (2, 3, extent)):
+            yield Case(Geometry(n, 2, c_out, l_out + 2, 3), dtype, seed=extent)

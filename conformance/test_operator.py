@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from conv1d_cts.conformance import oracle
-from conv1d_cts.conformance.backend import Flaw, Surface, Violation
+from conv1d_cts.conformance import judge, oracle
+from conv1d_cts.conformance.backend import Flaw, Surface, Violation, require
 from conv1d_cts.conformance.beyond import Beyond, rows_beyond
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
-from conv1d_cts.conformance.edges import blocks, corners, taps
+from conv1d_cts.conformance.edges import blocks, corners, pointwise_blocks, taps
 from conv1d_cts.conformance.recipes import lattice_fits, operands
 from conv1d_cts.conformance.values import (
     LARGE,
@@ -56,8 +56,25 @@ test_op_5_depthwise = tries(
     "OP-5", forward_is_exact, lambda c: _zeros(c) and c.geometry.groups == c.geometry.c_in > 1, own=blocks()
 )
 test_op_6_bias = tries("OP-6", forward_is_exact, _zeros, prepare=with_bias)
+
+
+def bias_with_zeros(surface: Surface, case: Case) -> None:
+    """Y is exact whatever values of the bias are 0: the first, the last, all, all but one; or where they cancel."""
+    given = operands(case)
+    channels = np.arange(case.geometry.c_out)
+    some = require(given.b, "b")
+    cancelling = (2 * (channels % 2) - 1).astype(some.dtype)
+    kept = (channels > 0, channels < channels[-1], channels < 0, channels == case.seed % len(channels))
+    for b in (*(some * which.astype(some.dtype) for which in kept), cancelling):
+        placed = replace(given, b=b)
+        judge.equal(surface.conv1d(case, placed), oracle.forward(case, placed), "y")
+
+
+test_op_6_zeros = tries("OP-6", bias_with_zeros, _zeros, prepare=with_bias, sampled=True)
 test_op_7_dtype = tries("OP-7", dtype_is_kept, non_empty)
-test_op_8_pointwise = tries("OP-8", forward_is_exact, lambda c: _zeros(c) and c.geometry.kernel == 1)
+test_op_8_pointwise = tries(
+    "OP-8", forward_is_exact, lambda c: _zeros(c) and c.geometry.kernel == 1, own=pointwise_blocks()
+)
 test_op_9_extents = tries(
     "OP-9", forward_is_exact, lambda c: _zeros(c) and largest_extent(c) >= LARGE, own=past_16_bits()
 )

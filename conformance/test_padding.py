@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -13,14 +13,22 @@ from conv1d_cts.conformance import judge, oracle
 from conv1d_cts.conformance.backend import Surface
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
-from conv1d_cts.conformance.edges import around_powers, every_dtype, long_kernels, long_strides, named_pads, wide_pads
+from conv1d_cts.conformance.edges import (
+    around_powers,
+    every_dtype,
+    long_kernels,
+    long_strides,
+    named_pads,
+    strided_wide_pads,
+    wide_pads,
+)
 from conv1d_cts.conformance.isolation.wire import dtype_of
 from conv1d_cts.conformance.recipes import Operands, operands
 from conv1d_cts.conformance.values import forward_is_exact, non_empty
 from conv1d_cts.spec.geometry import Geometry
 
 
-def _explicit(clause: str, holds: Callable[[int, int, int], bool]) -> Any:
+def _explicit(clause: str, holds: Callable[[int, int, int], bool], further: Iterable[Case] = ()) -> Any:
     """Cases with explicit zeros for which `holds` is true of (lo, hi, the reach d (K-1) of the window)."""
 
     def telling(case: Case) -> bool:
@@ -28,7 +36,7 @@ def _explicit(clause: str, holds: Callable[[int, int, int], bool]) -> Any:
         explicit = case.padding_mode == "zeros" and not isinstance(g.padding, str)
         return explicit and non_empty(case) and holds(*g.pads, g.span - 1)
 
-    return tries(clause, forward_is_exact, telling, own=[*wide_pads("zeros"), *around_powers()])
+    return tries(clause, forward_is_exact, telling, own=[*wide_pads("zeros"), *around_powers(), *further])
 
 
 def _named(name: str) -> Callable[[Case], bool]:
@@ -54,7 +62,7 @@ def _mode(clause: str, mode: str) -> Any:
 
 test_pad_1_both_sides_alike = _explicit("PAD-1", lambda lo, hi, reach: lo == hi > 0)
 test_pad_2_asymmetric = _explicit("PAD-2", lambda lo, hi, reach: lo != hi)
-test_pad_3_wide = _explicit("PAD-3", lambda lo, hi, reach: max(lo, hi) > reach)
+test_pad_3_wide = _explicit("PAD-3", lambda lo, hi, reach: max(lo, hi) > reach, strided_wide_pads())
 test_pad_4_valid = _name("PAD-4", "valid")
 test_pad_5_same = _name("PAD-5", "same")
 test_pad_6_same_lower = _name("PAD-6", "same_lower")

@@ -10,6 +10,7 @@ from conv1d_cts.conformance import judge
 from conv1d_cts.conformance.backend import Surface
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
+from conv1d_cts.conformance.edges import long_complex_rows, long_windows, odd_strides
 from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.conformance.values import forward_is_exact, non_empty
 from conv1d_cts.spec.geometry import Geometry
@@ -24,8 +25,8 @@ def _distinct(case: Case) -> bool:
     return len(set(case.geometry.y_shape)) == 3 and non_empty(case)
 
 
-test_shape_1_axes = tries("SHAPE-1", shape_is_defined, _distinct)
-test_shape_2_output_length = tries("SHAPE-2", shape_is_defined, non_empty)
+test_shape_1_axes = tries("SHAPE-1", shape_is_defined, _distinct, own=long_complex_rows())
+test_shape_2_output_length = tries("SHAPE-2", shape_is_defined, non_empty, own=odd_strides())
 
 _TRIED = 24  # of 128 combinations; three values of three parameters meet in a sample with probability 0.96
 
@@ -40,8 +41,9 @@ def _single_outputs() -> Iterable[Case]:
 
 
 test_shape_3_single_output = tries(
-    "SHAPE-3", forward_is_exact, lambda c: c.geometry.l_out == 1 and non_empty(c), own=_single_outputs()
-)
+    "SHAPE-3", forward_is_exact, lambda c: c.geometry.l_out == 1 and non_empty(c),
+    own=[*_single_outputs(), *long_windows()],
+)  # fmt: skip
 
 
 def empty(name: str, cases: Iterable[Case]) -> Iterable[Case]:

@@ -30,4 +30,11 @@ def add(kills: Iterable[tuple[str, str, str]]) -> None:
     for clause, check, mutant in kills:
         mutants = table.setdefault(clause, {}).setdefault(check, [])
         mutants[:] = sorted({*mutants, mutant})
-    TABLE.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write(TABLE, table)
+
+
+def write(path: Path, table: Kills) -> None:
+    """Write a table of mutants; who reads it meanwhile sees the old one or the new."""
+    partial = path.with_suffix(".json.partial")
+    partial.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    partial.replace(path)

@@ -29,6 +29,7 @@ from tests.mutants.bank import MUTANTS
 
 ADAPTER = Path(__file__).parent / "mutants" / "adapter.py"
 CORRECT = ""  # the name of the backend without a fault
+TOGETHER = ","  # between the names of mutants that are planted in one backend
 
 
 def chapter_of(clause: str) -> str:
@@ -74,15 +75,15 @@ class Outcome:
 
 def in_order(mutant: str) -> list[tuple[str, Check]]:
     """Every check by its name: those that have killed the mutant, those of likely chapters, the rest in order."""
-    known = killers(mutant)
-    likely = LIKELY[MUTANTS[mutant].chapter] if mutant else ()
+    known = {check for name in mutant.split(TOGETHER) for check in killers(name)}
+    likely = LIKELY[MUTANTS[mutant].chapter] if mutant in MUTANTS else ()
     order = [*likely, *(chapter for chapter in _CHAPTERS if chapter not in likely)]
     named = [(name.rpartition(".")[2], check) for name, check in checks()]
     return sorted(named, key=lambda entry: (entry[0] not in known, order.index(chapter_of(entry[1].clause))))
 
 
 def session_on(mutant: str, seed: int, profile: str) -> Session:
-    """A session on a mutant; the nameless one is the correct backend. Raises Broken or Died where it does not load."""
+    """A session on a mutant, or several; the nameless one is the correct backend. Raises Broken, Died: not loaded."""
     os.environ["CONV1D_CTS_MUTANT"], os.environ["CONV1D_CTS_MUTANT_SEED"] = mutant, str(seed)
     return Session(
         Options(str(ADAPTER), profile=profile, seed=seed, python=sys.executable, call_seconds=5.0, shrink_seconds=0.0)

@@ -1,8 +1,9 @@
-"""Each clause proven: some check of every clause has killed a mutant, by the table that the power runs keep."""
+"""Each clause proven, by the tables that the runs keep: its checks have killed mutants, one of them theirs alone."""
 
 from __future__ import annotations
 
 from conv1d_cts.conformance.catalog import checks
+from tests import alone
 from tests.kills import load
 from tests.mutants.bank import MUTANTS
 
@@ -18,3 +19,23 @@ def test_the_table_names_what_there_is() -> None:
             assert known.get(check) == clause or clause == "CONF-2", check
             assert set(mutants) <= set(MUTANTS), check
             assert mutants, check
+
+
+def test_every_clause_with_checks_has_a_mutant_of_its_own() -> None:
+    assert set(alone.load()) == set(alone.tried())
+
+
+def test_a_mutant_of_its_own_is_no_other_clause_s() -> None:
+    checked = {name.rpartition(".")[2]: check.clause for name, check in checks()}
+    killers: dict[str, set[str]] = {}
+    for table in (load(), alone.load()):
+        for clause, by_check in table.items():
+            for mutants in by_check.values():
+                for mutant in mutants:
+                    killers.setdefault(mutant, set()).add(clause)
+    for clause, by_check in alone.load().items():
+        for check, mutants in by_check.items():
+            assert checked.get(check) == clause, (clause, check)
+            assert mutants, clause
+            assert set(mutants) <= set(MUTANTS), clause
+            assert all(killers[mutant] == {clause} for mutant in mutants), (clause, mutants)

@@ -102,6 +102,17 @@ def test_a_mutant_is_an_adapter_file(monkeypatch: pytest.MonkeyPatch) -> None:
     assert observe(adapter, witness) not in (observe(Backend(), witness), REFUSED)
 
 
+def test_the_adapter_file_plants_several_mutants(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("gb_averaged", "empty_batch_becomes_one")
+    monkeypatch.setenv("CONV1D_CTS_MUTANT", ",".join(names))
+    monkeypatch.setenv("CONV1D_CTS_MUTANT_SEED", "5")
+    adapter = load("", ADAPTER)
+    for name in names:
+        witness = MUTANTS[name].witness(5)
+        assert not isinstance(witness, Isolated)
+        assert observe(adapter, witness) not in (observe(Backend(), witness), REFUSED)
+
+
 def test_the_adapter_file_is_correct_without_a_mutant(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CONV1D_CTS_MUTANT", raising=False)
     adapter = load("", ADAPTER)

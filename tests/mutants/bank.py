@@ -37,6 +37,12 @@ CHAPTER_FILES = (
     "wrappers_more",
     "compiled",
     "threads",
+    "blocked",
+    "long_kernels",
+    "sequences",
+    "recognisers",
+    "results",
+    "learning",
 )
 for _file in CHAPTER_FILES:
     import_module(f"tests.mutants.{_file}")

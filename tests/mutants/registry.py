@@ -31,10 +31,14 @@ class Mutant:
     fault: str
     plant: Plant
 
+    def plant_in(self, backend: Backend, seed: int) -> Witness:
+        """Plant the fault with the thresholds of this seed in a backend, beside what is there; return the witness."""
+        return self.plant(backend, np.random.default_rng([seed, zlib.crc32(self.name.encode())]))
+
     def build(self, seed: int) -> tuple[Backend, Witness]:
         """Return the mutant with the thresholds of this seed, and its witness."""
         backend = Backend(self.name)
-        return backend, self.plant(backend, np.random.default_rng([seed, zlib.crc32(self.name.encode())]))
+        return backend, self.plant_in(backend, seed)
 
     def factory(self, seed: int) -> Backend:
         """Return the mutant as an adapter, with the thresholds of this seed."""

@@ -209,7 +209,7 @@ def last_bit_by_process(m: Backend, rng: Rng) -> Witness:
     """The order of summation over more than T (1 to 3) taps is drawn once a process (kind: autotuning)."""
     least = draw(rng, 1, 3)
     order = np.random.default_rng(int.from_bytes(os.urandom(8), "little")).random(4096)
-    _sum_in_order(m, lambda p: p.kernel > least, lambda count: np.argsort(order[:count]))
+    _sum_in_order(m, lambda p: least < p.kernel <= 4096, lambda count: np.argsort(order[:count]))
     return Call(c_in=8, kernel=9, length=40, data=normal)
 
 

@@ -101,6 +101,14 @@ def limit_that_works(m: Backend, rng: Rng) -> Witness:
 
 
 @mutant
+def limit_of_a_mode_that_works(m: Backend, rng: Rng) -> Witness:
+    """The adapter declares one of the modes that copy samples unsupported, but it works (kind: a stale limit)."""
+    mode = ("reflect", "symmetric", "replicate", "circular")[draw(rng, 0, 3)]
+    m.limits[f"padding_mode == '{mode}'"] = "no such mode"
+    return lambda backend: (tuple(backend.limits), run(backend, Call(mode=mode, padding=(1, 1))))
+
+
+@mutant
 def limit_that_lies(m: Backend, rng: Rng) -> Witness:
     """A dilation above T (1 to 2) is declared unsupported, and gives zeros instead of an error (kind: no refusal)."""
     most = draw(rng, 1, 2)
