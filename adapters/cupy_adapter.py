@@ -21,7 +21,7 @@ class Cupy(ArrayApi):
         """CuPy has no CPU."""
         return [f"cuda:{i}" for i in range(cupy.cuda.runtime.getDeviceCount())]
 
-    def around(self, surface: str, device: str) -> AbstractContextManager[Any]:
+    def settings(self, surface: str, device: str) -> AbstractContextManager[Any]:
         """The device that arrays are made on and kernels run on."""
         current: AbstractContextManager[Any] = _device(device)
         return current

@@ -93,7 +93,7 @@ def surfaces_on(device: str) -> dict[str, Callable[..., Any]]:
 
 
 @contextmanager
-def around(surface: str, device: str) -> Iterator[None]:
+def settings(surface: str, device: str) -> Iterator[None]:
     """The device of arrays that jax makes itself, and the precision of a surface."""
     with jax.default_device(_devices()[device]):
         if surface != "tf32-off":

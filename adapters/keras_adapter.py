@@ -90,10 +90,10 @@ class Keras:
         return dict.fromkeys(below(device) if below else (), self.conv1d)
 
     @contextmanager
-    def around(self, surface: str, device: str) -> Iterator[None]:
+    def settings(self, surface: str, device: str) -> Iterator[None]:
         """Keras's device, to which it moves whatever it gets, and the settings of the framework below."""
         own = self._keras.device(f"{devices.kind(device)}:{devices.number(device)}")
-        below = getattr(self._framework, "around", None)
+        below = getattr(self._framework, "settings", None)
         with own, below(surface, device) if below else nullcontext():
             yield
 

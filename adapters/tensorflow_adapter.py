@@ -100,7 +100,7 @@ def surfaces_on(device: str) -> dict[str, Callable[..., Any]]:
 
 
 @contextmanager
-def around(surface: str, device: str) -> Iterator[None]:
+def settings(surface: str, device: str) -> Iterator[None]:
     """The device of every operation, which TensorFlow chooses itself otherwise, and the precision of a surface."""
     execution = tf.config.experimental
     before = execution.tensor_float_32_execution_enabled()

@@ -102,7 +102,7 @@ def surfaces_on(device: str) -> dict[str, Callable[..., Any]]:
     return dict.fromkeys(_SETTINGS, conv1d) if device.startswith("cuda") else {}
 
 
-def around(surface: str, device: str) -> AbstractContextManager[Any]:
+def settings(surface: str, device: str) -> AbstractContextManager[Any]:
     """The settings of a surface, also while gradients are computed; those of the process come back after it."""
     if surface not in _SETTINGS:
         return nullcontext()

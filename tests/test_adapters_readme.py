@@ -108,7 +108,7 @@ def test_the_page_names_every_part_of_an_adapter() -> None:
         "to_native",
         "to_numpy",
         "device_of",
-        "around",
+        "settings",
     } <= asked
     for name in asked:
         assert f"`{name}" in text, name

@@ -46,7 +46,7 @@ def test_tensorflow_computes_on_the_second_of_two_devices(tmp_path: Path) -> Non
         assert surface.backend.describe()["devices"] == ["cpu", "cpu:1"]
         assert computed_by_the_backend(surface, CASE).endswith(" on cpu:1")
         assert gradients_by_the_backend(surface, CASE).endswith(" on cpu:1")
-    path.write_text(_TWO_CPUS + "\ndel around\n", encoding="utf-8")
+    path.write_text(_TWO_CPUS + "\ndel settings\n", encoding="utf-8")
     unplaced = on(AdapterSource("two", path=str(path)), "cpu:1")
     with unplaced as surface, pytest.raises(Violation, match="the result is on cpu, not on cpu:1"):
         computed_by_the_backend(surface, CASE)
@@ -73,7 +73,7 @@ def test_torchs_settings_are_those_of_their_surface_and_come_back(torch_adapter:
     assert before == (True, True, False, False)
     within = {}
     for surface in ("functional", *torch_adapter.surfaces_on("cuda:0"), "functional"):
-        with torch_adapter.around(surface, "cuda:0"):
+        with torch_adapter.settings(surface, "cuda:0"):
             within[surface] = settings()
         assert settings() == before
     assert within == {
@@ -131,6 +131,6 @@ def test_jaxs_precision_is_that_of_its_surface_and_comes_back() -> None:
     assert list(jax_adapter.surfaces_on("gpu:1")) == ["tf32-off"]
     found = []
     for surface in ("functional", "tf32-off", "functional"):
-        with jax_adapter.around(surface, "cpu"):
+        with jax_adapter.settings(surface, "cpu"):
             found.append(jax.config.jax_default_matmul_precision)
     assert found == [None, "highest", None]

@@ -190,7 +190,7 @@ def surfaces_on(device):
 
 
 @contextlib.contextmanager
-def around(surface, device):
+def settings(surface, device):
     global setting
     before, setting = setting, f"{surface} on {device}"
     try:

@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 
 from conv1d_cts.adapters import numpy_adapter
-from conv1d_cts.adapters.registry import load
+from conv1d_cts.adapters.registry import AdapterSource, load
+from conv1d_cts.conformance.backend import Backend as Process
+from conv1d_cts.conformance.backend import Surface
+from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.values import forward_is_exact
+from conv1d_cts.spec.geometry import Geometry
 from tests.mutants.bank import CHAPTER_FILES, MUTANTS, Mutant
 from tests.mutants.base import Backend
 from tests.mutants.witness import REFUSED, Call, Isolated, observe
@@ -111,6 +116,16 @@ def test_the_adapter_file_plants_several_mutants(monkeypatch: pytest.MonkeyPatch
         witness = MUTANTS[name].witness(5)
         assert not isinstance(witness, Isolated)
         assert observe(adapter, witness) not in (observe(Backend(), witness), REFUSED)
+
+
+def test_the_suite_can_call_the_correct_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the suite may ask of adapters has no name of the bank's own: every kill would be one of a refused call."""
+    monkeypatch.delenv("CONV1D_CTS_MUTANT", raising=False)
+    surface = Surface(Process(AdapterSource("correct", path=ADAPTER)), "functional")
+    try:
+        forward_is_exact(surface, Case(Geometry(2, 2, 3, 9, 3)))
+    finally:
+        surface.backend.close()
 
 
 def test_the_adapter_file_is_correct_without_a_mutant(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,10 +41,10 @@ class Place:
         """Whether NumPy sees the memory of the device."""
         return devices.is_cpu(self.device)
 
-    def around(self, surface: str) -> AbstractContextManager[Any]:
+    def settings(self, surface: str) -> AbstractContextManager[Any]:
         """What the adapter wants in force while anything is done on a surface: its settings, its device."""
-        around = getattr(self.adapter, "around", None)
-        within: AbstractContextManager[Any] = around(surface, self.device) if around else nullcontext()
+        own = getattr(self.adapter, "settings", None)
+        within: AbstractContextManager[Any] = own(surface, self.device) if own else nullcontext()
         return within
 
     def to_native(self, array: Array) -> Native:
@@ -99,7 +99,7 @@ class Place:
         After a fault in a kernel CUDA fails every later call of the process, those that are right too.
         """
         try:
-            with self.around(surface):
+            with self.settings(surface):
                 self.to_numpy(self.to_native(np.ones(1, np.float32)))
                 self.synchronize()
         except Exception as error:

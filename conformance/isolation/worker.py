@@ -151,7 +151,7 @@ class Worker:
         try:
             if request["program"] == "sequence":
                 return self._sequence(request["requests"])
-            with self.place.around(request["surface"]):
+            with self.place.settings(request["surface"]):
                 if request["witnessed"]:
                     return self._witnessed(request)
                 if request["program"] == "eval_shape":
@@ -236,7 +236,7 @@ class Worker:
         kept, answers = [], []
         for request in requests:
             try:
-                with self.place.around(request["surface"]):
+                with self.place.settings(request["surface"]):
                     arrays, results = self._compute(request)
                     answers.append(self._report(request, arrays, results))
                 kept.append(results)
