@@ -32,7 +32,7 @@ class ArrayApi:
         return self._namespace.asarray(array)
 
     def to_numpy(self, native: Any) -> np.ndarray:
-        """The way back, by DLPack."""
+        """The way back, by DLPack, which refuses what the CPU does not see."""
         return np.from_dlpack(native)
 
 

@@ -18,9 +18,9 @@ Fact = int | str | bool
 # What may be said of one call; each name with its value for a call of which nothing special is to be said.
 FACTS: dict[str, Fact] = {
     "surface": "functional",
-    "function": "conv1d",  # conv1d, vjp, jvp, second, vmap
+    "function": "conv1d",  # or vjp, jvp, vjp_of_vjp, jvp_of_vjp, vmap, compiled, compiled_vjp, eval_shape, at_once
     "wrt": "",  # the operands differentiated or mapped, e.g. "xw"
-    "device": "cpu",
+    "device": "cpu",  # its kind: "cuda" of "cuda:1"
     "dtype": "float32",
     "n": 1,
     "c_in": 1,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -10,7 +12,11 @@ import jax.numpy as jnp
 import jaxlib
 import numpy as np
 from jax import lax
+from jax.extend.backend import backends
 
+from conv1d_cts.adapters import cuda
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several processes share a GPU; read at its first use
 jax.config.update("jax_enable_x64", True)  # without it float64 operands become float32 before the operator is called
 
 name, native = "jax", "jaxlib"
@@ -81,15 +87,40 @@ limits = {
 }
 
 
+def surfaces_on(device: str) -> dict[str, Callable[..., Any]]:
+    """On a GPU the convolution once more at the highest precision: by default its float32 may be TF32."""
+    return {"tf32-off": conv1d} if device.startswith("gpu") else {}
+
+
+@contextmanager
+def around(surface: str, device: str) -> Iterator[None]:
+    """The device of arrays that jax makes itself, and the precision of a surface."""
+    with jax.default_device(_devices()[device]):
+        if surface != "tf32-off":
+            yield
+            return
+        with jax.default_matmul_precision("highest"):
+            yield
+
+
+def _devices() -> dict[str, Any]:
+    """The devices of every platform by name: the platform, and the number there where it is not 0."""
+    found = [device for client in backends().values() for device in client.devices()]
+    return {_name(device): device for device in sorted(found, key=lambda device: device.platform != "cpu")}
+
+
+def _name(device: Any) -> str:
+    return f"{device.platform}:{device.id}" if device.id else str(device.platform)
+
+
 def devices() -> list[str]:
-    """One name a device: its platform and its number there."""
-    return [f"{device.platform}:{device.id}" if device.id else device.platform for device in jax.devices()]
+    """The processor, and whatever else jax sees."""
+    return list(_devices())
 
 
 def to_native(array: np.ndarray, device: str) -> Any:
     """Place a copy on the device; XLA chooses the layout."""
-    platform, _, number = device.partition(":")
-    return jax.device_put(array.copy(), jax.devices(platform)[int(number or 0)])
+    return jax.device_put(array.copy(), _devices()[device])
 
 
 def to_numpy(native_array: Any) -> np.ndarray:
@@ -97,6 +128,24 @@ def to_numpy(native_array: Any) -> np.ndarray:
     if native_array.dtype == jax.dtypes.float0:
         raise TypeError("an integer has no gradient")
     return np.asarray(native_array)
+
+
+def device_of(native_array: Any) -> str:
+    """The devices of an array by the names that `devices` gives them; one, unless jax has divided it."""
+    return " and ".join(sorted(map(_name, native_array.devices())))
+
+
+def shares_memory(one: Any, other: Any) -> bool:
+    """Whether two arrays have one buffer."""
+    return bool(one.size and one.unsafe_buffer_pointer() == other.unsafe_buffer_pointer())
+
+
+def device_facts(device: str) -> dict[str, str]:
+    """The GPU, its driver, and what XLA computes by."""
+    if device.startswith("cpu"):
+        return {}
+    own = _devices()[device]
+    return {"GPU": own.device_kind, "XLA": " ".join(own.client.platform_version.split()), **cuda.facts()}
 
 
 def vjp(f: Callable[..., Any], primals: tuple[Any, ...], cotangent: Any) -> tuple[Any, ...]:
@@ -114,3 +163,15 @@ def vmap(f: Callable[..., Any], in_axes: Any) -> Callable[..., Any]:
     """jax.vmap."""
     mapped: Callable[..., Any] = jax.vmap(f, in_axes)
     return mapped
+
+
+def compile(f: Callable[..., Any]) -> Callable[..., Any]:
+    """jax.jit."""
+    compiled: Callable[..., Any] = jax.jit(f)
+    return compiled
+
+
+def eval_shape(f: Callable[..., Any], operands: tuple[Any, ...]) -> tuple[tuple[int, ...], str]:
+    """jax.eval_shape."""
+    y = jax.eval_shape(f, *operands)
+    return y.shape, y.dtype.name

@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
+from conv1d_cts.adapters import devices
+
 _MODES = {"zeros": "constant", "replicate": "edge", "circular": "wrap"}
 _OWN_MODES = {"torch": {"circular": "circular"}}  # which keras hands on to F.pad
-_FROM_BELOW = ("dtypes", "native", "precision_switches", "devices", "to_native", "to_numpy", "vjp", "jvp", "vmap")
+_FROM_BELOW = (
+    "dtypes", "native", "precision_switches", "devices", "device_of", "device_facts", "shares_memory", "synchronize",
+    "to_native", "to_numpy", "vjp", "jvp", "vmap",
+)  # fmt: skip
 _WIDE = ("float64", "complex128", "int64")
 _INTEGERS = "('int8', 'int16', 'int32', 'int64', 'uint8')"
 limits = {
@@ -72,9 +79,23 @@ class Keras:
             "padded": self.padded,
             "layer": self.layer,
         }
+        self._framework = framework
         for name in _FROM_BELOW:
             if hasattr(framework, name):
                 setattr(self, name, getattr(framework, name))
+
+    def surfaces_on(self, device: str) -> dict[str, Any]:
+        """keras.ops.conv once more for each setting of the framework below."""
+        below = getattr(self._framework, "surfaces_on", None)
+        return dict.fromkeys(below(device) if below else (), self.conv1d)
+
+    @contextmanager
+    def around(self, surface: str, device: str) -> Iterator[None]:
+        """Keras's device, to which it moves whatever it gets, and the settings of the framework below."""
+        own = self._keras.device(f"{devices.kind(device)}:{devices.number(device)}")
+        below = getattr(self._framework, "around", None)
+        with own, below(surface, device) if below else nullcontext():
+            yield
 
     def _conv(self, x: Any, w: Any, b: Any, groups: Any, data_format: str, **parameters: Any) -> Any:
         """keras.ops.conv: it has no bias, and the groups are those that the shapes say; it refuses what is beyond."""

@@ -18,21 +18,24 @@ from typing import Any
 
 from packaging.specifiers import SpecifierSet
 
+from conv1d_cts.adapters import devices
 from conv1d_cts.adapters.conditions import Condition, Fact
 from conv1d_cts.spec.clauses import clauses
 
 KINDS = ("fail", "crash", "hang", "exit")
+_LISTS = ("clauses", "surfaces", "cpu_flags", "devices", "cases")
 
 
 @dataclass(frozen=True, eq=False)  # an entry is itself: two of the same text are two entries
 class Deviation:
     """A known departure: on `clauses` and `surfaces`, every example for which `when` holds may fail with `kind`.
 
-    `versions` maps packages to specifiers and `cpu_flags` names instruction sets, without which the entry does not
-    apply. An applying entry of which no example fails is stale, except `by_chance`: what memory nobody wrote happens to
-    hold cannot be relied on to be wrong. `cases` are cases, as certificates print them, that every run tries: as many
-    as it takes for each clause to meet one that shows the fault. An `inherited` entry is another backend's: which of
-    its calls get there, and so which of its faults must show, is not ours to say, so it is never stale here.
+    `versions` maps packages to specifiers, `cpu_flags` names instruction sets and `devices` kinds of devices, without
+    which the entry does not apply. An applying entry of which no example fails is stale, except `by_chance`: what
+    memory nobody wrote happens to hold cannot be relied on to be wrong. `cases` are cases, as certificates print them,
+    that every run tries: as many as it takes for each clause to meet one that shows the fault. An `inherited` entry is
+    another backend's: which of its calls get there, and so which of its faults must show, is not ours to say, so it is
+    never stale here.
     """
 
     clauses: tuple[str, ...]
@@ -43,6 +46,7 @@ class Deviation:
     reproducer: str
     versions: Mapping[str, str] = field(default_factory=dict)
     cpu_flags: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ("cpu",)
     by_chance: bool = False
     link: str = ""
     cases: tuple[Mapping[str, Any], ...] = ()
@@ -68,9 +72,7 @@ def _entry(table: dict[str, Any], where: str) -> Deviation:
     if not set(table["clauses"]) <= set(clauses()):
         raise ValueError(f"{where}: no clause {sorted(set(table['clauses']) - set(clauses()))}")
     return Deviation(
-        **table
-        | {name: tuple(table.get(name, ())) for name in ("clauses", "surfaces", "cpu_flags", "cases")}
-        | {"when": Condition(table["when"])}
+        **table | {name: tuple(table[name]) for name in _LISTS if name in table} | {"when": Condition(table["when"])}
     )
 
 
@@ -101,19 +103,25 @@ def _file(name: str) -> Traversable:
     return resources.files("conv1d_cts.adapters.deviations") / f"{name}.toml"
 
 
-def _applies(deviation: Deviation, versions: Mapping[str, str], cpu_flags: Collection[str]) -> bool:
-    """Whether every package of the entry is at a version that it speaks of, on a processor that it speaks of."""
-    return set(deviation.cpu_flags) <= set(cpu_flags) and all(
+def _applies(deviation: Deviation, versions: Mapping[str, str], cpu_flags: Collection[str], device: str) -> bool:
+    """Whether the entry speaks of every package's version, of the processor and of the device."""
+    on_it = devices.kind(device) in deviation.devices and set(deviation.cpu_flags) <= set(cpu_flags)
+    return on_it and all(
         package in versions and SpecifierSet(specifier, prereleases=True).contains(versions[package])
         for package, specifier in deviation.versions.items()
     )
 
 
 def load(
-    backend: str, versions: Mapping[str, str], cpu_flags: Collection[str] = (), path: str = ""
+    backend: str, versions: Mapping[str, str], cpu_flags: Collection[str] = (), path: str = "", device: str = "cpu"
 ) -> tuple[Deviation, ...]:
-    """The deviations recorded for a backend at these versions on this processor; from `path` where one is given."""
+    """The deviations recorded for a backend at these versions on this device; from `path` where one is given.
+
+    An entry that names no devices speaks of the CPU: what was seen there says nothing of others.
+    """
     file = Path(path) if path else _file(backend)
     if not file.is_file():
         return ()
-    return tuple(d for d in parse(file.read_text(encoding="utf-8"), file.name) if _applies(d, versions, cpu_flags))
+    return tuple(
+        d for d in parse(file.read_text(encoding="utf-8"), file.name) if _applies(d, versions, cpu_flags, device)
+    )

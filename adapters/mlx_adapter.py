@@ -70,7 +70,8 @@ limits = {
     "padding_mode in ('reflect', 'symmetric', 'circular')": "mx.pad has no such mode",
     "dtype == 'float64' and dilation > 1": _PRODUCTS,
     "dtype == 'float64' and groups > 1 and (surface == 'conv2d' or function == 'conv2d')": _PRODUCTS,
-    "dtype == 'float64' and function in ('vjp', 'vjp_of_vjp') and wrt != 'b' and (stride > 1 or groups > 1)": _PRODUCTS,
+    "dtype == 'float64' and function in ('vjp', 'vjp_of_vjp', 'compiled_vjp') and wrt != 'b'"
+    " and (stride > 1 or groups > 1)": _PRODUCTS,
 }
 
 
@@ -97,3 +98,9 @@ def vmap(f: Callable[..., Any], in_axes: Any) -> Callable[..., Any]:
     """mx.vmap."""
     mapped: Callable[..., Any] = mx.vmap(f, in_axes)
     return mapped
+
+
+def compile(f: Callable[..., Any]) -> Callable[..., Any]:
+    """mx.compile."""
+    compiled: Callable[..., Any] = mx.compile(f)
+    return compiled

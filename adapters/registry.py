@@ -26,6 +26,7 @@ PIP_COMMANDS = {
     "onnxruntime": "pip install onnxruntime onnx",
     "openvino": "pip install openvino",
     "mlx": 'pip install "mlx[cpu]"',
+    "cupy": "pip install cupy-cuda12x",
     "paddle": "pip install paddlepaddle",
     "scipy": "pip install scipy",
     "keras": "pip install keras",
@@ -53,7 +54,7 @@ def known() -> dict[str, AdapterSource]:
 
 
 def find(name_or_path: str) -> AdapterSource:
-    """The adapter of that name, or in that file; `array-api:cupy` is what array-api makes of the word behind the colon.
+    """The adapter of that name, or in that file; `array-api:MODULE` is what array-api makes of the word after it.
 
     Raises UnknownBackendError, FileNotFoundError.
     """
@@ -90,7 +91,9 @@ def load(module: str, path: str) -> Any:
     loaded = _load_file(path) if path else importlib.import_module(name)
     adapter: Any = getattr(loaded, "adapter", loaded)
     if callable(adapter) != bool(argument):
-        raise ValueError(f"{name} {'takes no' if argument else 'needs a'} word behind a colon, as array-api:cupy has")
+        raise ValueError(
+            f"{name} {'takes no' if argument else 'needs a'} word behind a colon, as array-api:jax.numpy has"
+        )
     return adapter(argument) if argument else adapter
 
 

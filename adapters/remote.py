@@ -30,11 +30,15 @@ class Refusal(Exception):  # noqa: N818 - the verdict's own word
 
 @dataclass(eq=False)
 class Array:
-    """An array as it crosses the boundary: row-major bytes, little-endian. Operands hold what came back of them."""
+    """An array as it crosses the boundary: row-major bytes, little-endian. Operands hold what came back of them.
+
+    A result says which device computed it, where the process does.
+    """
 
     dtype: str
     shape: tuple[int, ...]
     data: bytes
+    device: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +61,7 @@ class Remote:
     """An adapter whose backend is the process of a command. Raises ImportError, ValueError where it cannot serve."""
 
     composes = False  # a derivative of a derivative has no message, nor has a map of a map
+    threads = False  # one frame is answered after another
     limits: dict[str, str]
     dtypes: tuple[str, ...]
     vjp: Callable[..., Any]
@@ -73,7 +78,7 @@ class Remote:
         if own.get("type") != "hello" or own.get("protocol") != PROTOCOL:
             raise ValueError(f"{command[-1]} speaks protocol {own.get('protocol')!r}, not {PROTOCOL}: {own}")
         self.name, self.versions, self.native = own["name"], own["versions"], own["native"]
-        self._devices = own["devices"]
+        self._devices, self._facts = own["devices"], own.get("device_facts", {})
         self.surfaces = {name: self._surface(name) for name in own["surfaces"]}
         self.conv1d = next(iter(self.surfaces.values()))
         self._type = type("Array", (Array,), {"__module__": self.native})
@@ -86,6 +91,10 @@ class Remote:
     def devices(self) -> list[str]:
         """The devices that the process names."""
         return list(self._devices)
+
+    def device_facts(self, device: str) -> dict[str, str]:
+        """What the process says of a device."""
+        return dict(self._facts.get(device, {}))
 
     def to_native(self, array: np.ndarray[Any, Any], device: str) -> Array:
         """The bytes of an array; the backend makes its own of them when it is called."""
@@ -156,7 +165,8 @@ class Remote:
             raise Refusal(f"{answer['error']}: {answer['message']}")
         for name, array in arrays.items():
             array.data = back[name].data
-        return [self._type(back[name].dtype, back[name].shape, back[name].data) for name in answer["results"]]
+        results, device = (back[name] for name in answer["results"]), answer.get("device", "")
+        return [self._type(result.dtype, result.shape, result.data, device) for result in results]
 
     def _ask(self, header: Mapping[str, Any], arrays: Mapping[str, Array]) -> tuple[dict[str, Any], dict[str, Array]]:
         """Send one frame and read one."""

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from conv1d_cts.adapters import cuda
+
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # several processes share a GPU; read at its first use
+tf.config.set_soft_device_placement(False)  # what the device cannot do it refuses, instead of another that does it
+
 name = native = "tensorflow"
 versions = {"tensorflow": tf.__version__}
 dtypes = ("float16", "bfloat16", "float32", "float64", "int32")
-precision_switches = {"float32": "TF_ENABLE_ONEDNN_OPTS"}
+precision_switches = {
+    "float32": "TF_ENABLE_ONEDNN_OPTS on the CPU, tf.config.experimental.enable_tensor_float_32_execution on a GPU"
+}
 _NAMES = {"valid": "VALID", "same": "SAME", (0, 0): "VALID"}
 _MODES = {"zeros": "CONSTANT", "constant": "CONSTANT", "reflect": "REFLECT", "symmetric": "SYMMETRIC"}
 
@@ -63,7 +72,7 @@ def conv2d(x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, 
 
 surfaces = {"functional": conv1d, "padded": padded, "conv2d": conv2d}
 limits = {
-    "surface == 'functional' and padding == 'explicit' and (lo != 0 or hi != 0)": "tf.nn.conv1d pads by name alone",
+    "surface not in ('padded', 'conv2d') and padding == 'explicit' and lo + hi > 0": "tf.nn.conv1d pads by name alone",
     "surface != 'padded' and padding in ('same_lower', 'causal', 'full')": "TensorFlow has the names VALID and SAME",
     "surface == 'padded' and padding != 'explicit'": "tf.pad takes numbers",
     "surface != 'padded' and padding_mode != 'zeros'": "tf.nn.conv1d and tf.nn.conv2d pad with zeros",
@@ -78,8 +87,29 @@ limits = {
 
 def devices() -> list[str]:
     """One name a logical device: `CPU:0` is "cpu"."""
-    names = (device.name.removeprefix("/device:") for device in tf.config.list_logical_devices())
-    return [name.removesuffix(":0").lower() for name in names]
+    return [_name(device.name) for device in tf.config.list_logical_devices()]
+
+
+def _name(path: str) -> str:
+    return path.rpartition("device:")[2].removesuffix(":0").lower()
+
+
+def surfaces_on(device: str) -> dict[str, Callable[..., Any]]:
+    """On a GPU tf.nn.conv1d once more without TF32, which is on there."""
+    return {"tf32-off": conv1d} if device.startswith("gpu") else {}
+
+
+@contextmanager
+def around(surface: str, device: str) -> Iterator[None]:
+    """The device of every operation, which TensorFlow chooses itself otherwise, and the precision of a surface."""
+    execution = tf.config.experimental
+    before = execution.tensor_float_32_execution_enabled()
+    execution.enable_tensor_float_32_execution(before and surface != "tf32-off")
+    try:
+        with tf.device(device):
+            yield
+    finally:
+        execution.enable_tensor_float_32_execution(before)
 
 
 def to_native(array: np.ndarray, device: str) -> Any:
@@ -91,6 +121,29 @@ def to_native(array: np.ndarray, device: str) -> Any:
 def to_numpy(tensor: Any) -> np.ndarray:
     """Return the array, bfloat16 as that of ml_dtypes."""
     return np.asarray(tensor.numpy())
+
+
+def device_of(tensor: Any) -> str:
+    """The device whose kernel computed a tensor, by the name that `devices` gives it."""
+    return _name(tensor.device)
+
+
+def synchronize(device: str) -> None:
+    """Wait for every device."""
+    tf.test.experimental.sync_devices()
+
+
+def device_facts(device: str) -> dict[str, str]:
+    """The GPU, its driver, and the CUDA and cuDNN that TensorFlow computes by, or was built for."""
+    if not device.startswith("gpu"):
+        return {}
+    gpus = tf.config.list_physical_devices("GPU")
+    own = tf.config.experimental.get_device_details(gpus[int(device.partition(":")[2] or 0)])
+    capability = ".".join(map(str, own.get("compute_capability", ())))
+    build = tf.sysconfig.get_build_info()
+    built = {"CUDA": build.get("cuda_version", ""), "cuDNN": build.get("cudnn_version", "")}
+    told = {"GPU": own.get("device_name", ""), "compute capability": capability, **built, **cuda.facts()}
+    return {name: fact for name, fact in told.items() if fact}
 
 
 def vjp(f: Callable[..., Any], primals: tuple[Any, ...], cotangent: Any) -> tuple[Any, ...]:
@@ -124,3 +177,16 @@ def vmap(f: Callable[..., Any], in_axes: Any) -> Callable[..., Any]:
         return tf.vectorized_map(call, rows)
 
     return mapped
+
+
+def compile(f: Callable[..., Any]) -> Callable[..., Any]:
+    """tf.function with jit_compile=True."""
+    compiled: Callable[..., Any] = tf.function(f, jit_compile=True)
+    return compiled
+
+
+def eval_shape(f: Callable[..., Any], operands: tuple[Any, ...]) -> tuple[tuple[int | None, ...], str]:
+    """The graph of a tf.function: what it says of its result."""
+    specs = [tf.TensorSpec(operand.shape, operand.dtype) for operand in operands]
+    y = tf.function(f).get_concrete_function(*specs).structured_outputs
+    return tuple(y.shape), y.dtype.name

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that every torch user knows
+
+from conv1d_cts.adapters import cuda
 
 name = native = "torch"
 versions = {"torch": torch.__version__}
@@ -70,15 +73,21 @@ def layer(
 
 
 surfaces = {"functional": conv1d, "padded": padded, "layer": layer, "conv2d": conv2d}
+_SETTINGS: dict[str, dict[str, bool]] = {  # of cuDNN, on surfaces that CUDA devices have beside those
+    "tf32-off": {"allow_tf32": False},
+    "benchmark": {"benchmark": True},
+    "deterministic": {"deterministic": True},
+}
 limits = {
     "surface != 'padded' and padding == 'explicit' and lo != hi": "torch pads both sides alike",
     "function == 'conv2d' and padding == 'explicit' and lo != hi": "F.conv2d pads both sides alike",
     "surface != 'padded' and padding in ('same_lower', 'causal', 'full')": "torch has the names valid and same",
     "surface != 'padded' and padding == 'same' and stride > 1": "torch refuses a strided 'same'",
     "surface == 'padded' and padding != 'explicit'": "F.pad takes numbers",
-    "surface in ('functional', 'conv2d') and padding_mode != 'zeros'": "F.conv1d and F.conv2d pad with zeros",
+    "surface not in ('padded', 'layer') and padding_mode != 'zeros'": "F.conv1d and F.conv2d pad with zeros",
     "surface == 'layer' and padding_mode == 'constant'": "nn.Conv1d has no such mode",
     "padding_mode == 'symmetric'": "F.pad has no mode that repeats the edge",
+    "surface == 'layer' and function in ('compiled', 'compiled_vjp')": "a layer is made before anything is compiled",
     "dtype in ('int8', 'int16', 'int32', 'uint8') and dilation > 1": "torch dilates integers of 64 bits only",
 }
 
@@ -88,13 +97,30 @@ def devices() -> list[str]:
     return ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
 
 
+def surfaces_on(device: str) -> dict[str, Callable[..., Any]]:
+    """On CUDA F.conv1d once more for each setting of cuDNN that changes what is computed, or how often alike."""
+    return dict.fromkeys(_SETTINGS, conv1d) if device.startswith("cuda") else {}
+
+
+def around(surface: str, device: str) -> AbstractContextManager[Any]:
+    """The settings of a surface, also while gradients are computed; those of the process come back after it."""
+    if surface not in _SETTINGS:
+        return nullcontext()
+    settings: AbstractContextManager[Any] = torch.backends.cudnn.flags(enabled=True, **_SETTINGS[surface])
+    return settings
+
+
 def to_native(array: np.ndarray, device: str) -> Any:
     """Keep the array's strides, where torch has such strides: not negative, and whole elements."""
     bits = array.view(np.uint16) if array.dtype == ml_dtypes.bfloat16 else array
     if any(step < 0 or step % bits.itemsize for step in bits.strides):
         bits = bits.copy()
     tensor = torch.from_numpy(bits)
-    return (tensor.view(torch.bfloat16) if bits.dtype != array.dtype else tensor).to(device)
+    tensor = tensor.view(torch.bfloat16) if bits.dtype != array.dtype else tensor
+    if device == "cpu":
+        return tensor
+    extent = tensor.untyped_storage().nbytes() // tensor.itemsize  # `to` alone would close gaps and copy what is shared
+    return tensor.as_strided((extent,), (1,)).to(device).as_strided(tensor.shape, tensor.stride())
 
 
 def to_numpy(tensor: Any) -> np.ndarray:
@@ -103,6 +129,31 @@ def to_numpy(tensor: Any) -> np.ndarray:
     if host.dtype == torch.bfloat16:
         return np.asarray(host.view(torch.uint16).numpy().view(ml_dtypes.bfloat16))
     return np.asarray(host.numpy())
+
+
+def device_of(tensor: Any) -> str:
+    """The device of a tensor by the name that `devices` gives it."""
+    return str(tensor.device)
+
+
+def shares_memory(one: Any, other: Any) -> bool:
+    """Whether two tensors are views of one allocation."""
+    return bool(one.numel() and one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr())
+
+
+def synchronize(device: str) -> None:
+    """Wait for every kernel on the device."""
+    torch.cuda.synchronize(device)
+
+
+def device_facts(device: str) -> dict[str, str]:
+    """The GPU, its driver, and the CUDA and cuDNN that torch was built with and computes by."""
+    if not device.startswith("cuda"):
+        return {}
+    major, minor = torch.cuda.get_device_capability(device)
+    own = {"GPU": torch.cuda.get_device_name(device), "compute capability": f"{major}.{minor}"}
+    cudnn = torch.backends.cudnn.version()
+    return {**own, **cuda.facts(), "CUDA": torch.version.cuda, "cuDNN": cuda.cudnn_version(cudnn) if cudnn else "none"}
 
 
 def vjp(f: Callable[..., Any], primals: tuple[Any, ...], cotangent: Any) -> tuple[Any, ...]:
@@ -120,3 +171,16 @@ def vmap(f: Callable[..., Any], in_axes: Any) -> Callable[..., Any]:
     """torch.func.vmap."""
     mapped: Callable[..., Any] = torch.func.vmap(f, in_dims=in_axes)
     return mapped
+
+
+def compile(f: Callable[..., Any]) -> Callable[..., Any]:
+    """torch.compile of the whole graph, with a fresh start: what has been compiled eight times would go on in eager."""
+    torch.compiler.reset()
+    compiled: Callable[..., Any] = torch.compile(f, fullgraph=True)
+    return compiled
+
+
+def eval_shape(f: Callable[..., Any], operands: tuple[Any, ...]) -> tuple[tuple[int, ...], str]:
+    """The call on the meta device."""
+    y = f(*(operand.to("meta") for operand in operands))
+    return tuple(y.shape), str(y.dtype).removeprefix("torch.")

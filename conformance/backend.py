@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,11 +24,15 @@ Array = np.ndarray[Any, Any]
 
 
 class Refused(Exception):  # noqa: N818 - the verdict's own word
-    """The backend declined the call with an exception of its own."""
+    """The backend declined the call with an exception of its own.
 
-    def __init__(self, report: Mapping[str, str]) -> None:
+    `exhausted` has the bytes of the operands where the memory of a device ran out, and is None everywhere else.
+    """
+
+    def __init__(self, report: Mapping[str, Any]) -> None:
         super().__init__(f"{report['type']}: {report['message'].splitlines()[0] if report['message'] else ''}"[:300])
         self.where = report["where"]
+        self.exhausted: int | None = report.get("exhausted")
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,10 @@ class Answer:
     modified: tuple[str, ...]
     aliases: tuple[str, ...]
     types: tuple[str, ...]
-    device: str
+    devices: tuple[str, ...]
     later: tuple[Array | None, ...] = ()
     called: tuple[str, ...] = ()
+    spec: tuple[tuple[int | None, ...], str] | None = None  # shape and dtype of y, where they alone were asked for
 
 
 def _arrays(payloads: list[dict[str, Any] | None]) -> tuple[Array | None, ...]:
@@ -56,15 +61,16 @@ def _answer(reply: dict[str, Any]) -> Answer:
         tuple(reply["modified"]),
         tuple(reply["aliases"]),
         tuple(reply["types"]),
-        reply["device"],
+        tuple(reply["devices"]),
         _arrays(reply.get("later", [])),
         tuple(reply.get("called", [])),
+        (tuple(reply["spec"][0]), reply["spec"][1]) if "spec" in reply else None,
     )
 
 
 @dataclass(frozen=True)
 class Call:
-    """One program on named arrays, ready to be sent."""
+    """One program on named arrays, ready to be sent. Of its results come back all channels, or those in `rows`."""
 
     program: str
     arrays: Mapping[str, Array | None]
@@ -74,6 +80,7 @@ class Call:
     axes: tuple[tuple[int | None, ...], ...] = ()
     layout: str = "contiguous"
     witnessed: bool = False
+    rows: tuple[int, ...] = ()
 
     def request(self, surface: str) -> dict[str, Any]:
         """The call as plain values for the wire."""
@@ -87,6 +94,7 @@ class Call:
             "axes": self.axes,
             "layout": self.layout,
             "witnessed": self.witnessed,
+            "rows": self.rows,
         }
 
 
@@ -152,7 +160,27 @@ class Backend:
             self.replace_process()
             self._process, self.fingerprints = kept, known
 
+    @contextmanager
+    def on_cpus(self, cpus: int) -> Iterator[None]:
+        """Processes that keep to so many processors, for what is asked inside; then the old one again."""
+        kept, self._process, self._spare = (self._process, self._spare), None, None
+        interpreter, self.interpreter = self.interpreter, replace(self.interpreter, cpus=cpus)
+        try:
+            yield
+        finally:
+            self.close()
+            (self._process, self._spare), self.interpreter = kept, interpreter
+
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        reply = self._asked(request)
+        if _exhausted(reply):  # what earlier calls left may be what was lacking: their process gives it back
+            self.replace_process()
+            reply = self._asked(request)
+        if self.process.outgrown:
+            self.replace_process()
+        return reply
+
+    def _asked(self, request: dict[str, Any]) -> dict[str, Any]:
         try:
             reply = self.process.ask(request)
         except Died:
@@ -161,8 +189,6 @@ class Backend:
             self._process, self._spare = self._spare or self._start(), self._start()
             raise
         self.seconds += reply.pop("seconds", 0.0)
-        if self.process.outgrown:
-            self.replace_process()
         return reply
 
     def answer(self, surface: str, call: Call) -> Answer:
@@ -188,6 +214,11 @@ class Backend:
             if process is not None:
                 process.close()
         self._process = self._spare = None
+
+
+def _exhausted(reply: dict[str, Any]) -> bool:
+    """Whether memory ran out in a call, or in one of several."""
+    return any("exhausted" in one.get("refused", ()) for one in (reply, *reply.get("sequence", ())))
 
 
 def _settle(reply: dict[str, Any]) -> Answer | Refused:

@@ -226,7 +226,7 @@ def _certify(
     except (Broken, Died) as problem:
         return _broken(options, folder, taken, problem)
     try:
-        path = certificate_path(folder, session.name, options.device)
+        path = certificate_path(folder, session.name, session.options.device)
         if path in taken:
             return Outcome(USAGE, message=f"{options.backend} calls itself {session.name!r}, as one before it does")
         problems = _carry_out(session, display, interruption)

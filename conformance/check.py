@@ -35,7 +35,8 @@ class Check:
     shares (the program it runs); `may_refuse` where the clause allows a clean refusal, `must_refuse` where it asks for
     one; a `sampled` check takes an even sample of those from the pool; fewer than `minimum` that held prove nothing.
     What the body finds must be one thing `throughout` where the clause calls a mixture a fault. Where the bias is
-    `bias_aside`, there to be tried as well, cases are tried without it on a surface that has none.
+    `bias_aside`, there to be tried as well, cases are tried without it on a surface that has none. What is
+    `for_accelerators` is tried by the thorough profile off the CPU alone.
     """
 
     clause: str
@@ -48,6 +49,7 @@ class Check:
     minimum: int = 3
     throughout: bool = False
     bias_aside: bool = False
+    for_accelerators: bool = False
 
     def made_of(self, case: Case) -> Any:
         """What the check makes of a case, apart from the examples that it always makes; None where it is not for it."""

@@ -88,6 +88,10 @@ class Accuracy:
     judged: int
 
 
+# Of an example by which this backend, here, cannot show anything: void, and no part of the measurements.
+UNSEEN = Accuracy(0.0, 0.0, "", np.inf, 0)
+
+
 def worst(found: Sequence[Accuracy]) -> Accuracy:
     """Of several results the accuracy of the worst, and the power of all."""
     power, judged = min(a.power for a in found), sum(a.judged for a in found)

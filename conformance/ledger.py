@@ -11,7 +11,7 @@ from typing import Any
 from conv1d_cts.adapters.conditions import Condition
 from conv1d_cts.adapters.known_deviations import Deviation
 from conv1d_cts.conformance.arithmetic.fingerprint import Fingerprint
-from conv1d_cts.conformance.judge import Accuracy
+from conv1d_cts.conformance.judge import UNSEEN, Accuracy
 from conv1d_cts.spec.clauses import clauses
 
 # From the worst to the best. The order decides where several checks of one clause differ.
@@ -72,6 +72,9 @@ class Tally:
         if isinstance(finding, Fingerprint):
             self.fingerprints.append(finding)
             finding = finding.finding
+        if finding == UNSEEN:
+            self.counts["void"] += 1
+            return
         if isinstance(finding, Accuracy):
             self._measure(finding, case)
             self.counts["held" if finding.judged else "void"] += 1

@@ -31,7 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """The options of a certification."""
     group = parser.getgroup("conv1d-cts", "conformance of conv1d backends")
     group.addoption("--backend", help="name of an installed adapter, or path of an adapter file")
-    group.addoption("--device", default="cpu", help="device the backend computes on (default: cpu)")
+    group.addoption("--device", default="cpu", help="device to compute on: cpu, gpu, cuda:1 (default: cpu)")
     group.addoption("--surface", action="append", help="only this surface; may be repeated (default: all)")
     group.addoption(
         "--profile",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from conv1d_cts.adapters import devices
 from conv1d_cts.adapters.conditions import Condition
 from conv1d_cts.conformance.backend import Refused, Surface, call_of
 from conv1d_cts.conformance.cases import Case
@@ -20,7 +21,10 @@ _PLAIN = Case(Geometry(1, 2, 2, 7, 3))
 _SIMPLEST = Case(Geometry(1, 1, 1, 1, 1), bias=False)  # which a surface of one channel or without a bias can do too
 
 # Programs and the transforms of the adapter that they are made of.
-_NEEDS = {"vjp": ("vjp",), "jvp": ("jvp",), "vjp_of_vjp": ("vjp",), "jvp_of_vjp": ("vjp", "jvp"), "vmap": ("vmap",)}
+_NEEDS = {
+    "vjp": ("vjp",), "jvp": ("jvp",), "vjp_of_vjp": ("vjp",), "jvp_of_vjp": ("vjp", "jvp"), "vmap": ("vmap",),
+    "compiled": ("compile",), "compiled_vjp": ("compile", "vjp"), "eval_shape": ("eval_shape",),
+}  # fmt: skip
 
 
 def features() -> Iterator[tuple[str, Case]]:
@@ -56,6 +60,8 @@ def _absent_transforms(description: dict[str, Any]) -> Iterator[Limit]:
     if not description["composes"]:
         composed = "function in ('vjp_of_vjp', 'jvp_of_vjp') or rule == 'nested'"
         yield Limit(Condition(composed), "the adapter's transforms do not compose")
+    if not description["threads"]:
+        yield Limit(Condition("function == 'at_once'"), "the adapter takes one call after another")
     if "conv2d" not in description["surfaces"]:
         yield Limit(Condition("function == 'conv2d'"), "the adapter offers no surface conv2d")
 
@@ -76,6 +82,6 @@ def limits_of(surface: Surface, description: dict[str, Any]) -> tuple[Limit, ...
 
 def float_dtypes(surface: Surface, limits: tuple[Limit, ...]) -> tuple[str, ...]:
     """The real floating dtypes in which the surface works; float32 where it declines all of them."""
-    facts = {**_SIMPLEST.facts(), "surface": surface.name, "device": surface.backend.device}
+    facts = {**_SIMPLEST.facts(), "surface": surface.name, "device": devices.kind(surface.backend.device)}
     open_to = (d for d in FLOATS if not any(limit.when.holds({**facts, "dtype": d}) for limit in limits))
     return tuple(open_to) or ("float32",)

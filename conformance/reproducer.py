@@ -28,7 +28,7 @@ _LITERAL = 600  # characters; a longer operand is written as its bytes
 _MOST = 2000  # characters; a still longer one is not written
 _LINES = 15  # of a script
 _SECONDS = 60  # for a framework to load, and one call
-_MODULES = ("base64", "ml_dtypes", "numpy as np")
+_MODULES = ("base64", "contextlib", "ml_dtypes", "numpy as np")
 
 
 class Unwritten(Exception):  # noqa: N818 - what became of the script
@@ -65,7 +65,7 @@ def shows(script: str, python: str) -> bool:
 
 def write(backend: Backend, problem: Violation | Died) -> str:
     """The script of the calls that the backend was asked last. Raises Unwritten."""
-    flaw = Flaw("died") if isinstance(problem, Died) else problem.flaw
+    flaw = Flaw("lost" if problem.lost else "died") if isinstance(problem, Died) else problem.flaw
     macros = scripts.load(backend.source)
     if macros is None:
         raise Unwritten(f"no template says how a call of {backend.source.name} is written")
@@ -94,13 +94,15 @@ class _Writer:
             return _survived(
                 _importing(self.macros.imports, [*self._operands(), f'print("answered", {self.results()})'])
             )
-        if flaw.kind in ("shared", "changed"):
+        if flaw.kind == "lost":
+            judged = self._afterwards()
+        elif flaw.kind in ("shared", "changed"):
             judged = self._memory(flaw)
         elif flaw.kind in ("refused", "accepted"):
             judged = self._attempt(flaw.kind)
         else:
             judged = self._judged(flaw)
-        return _importing(self.macros.imports, [*self._operands(), *judged])
+        return _within([_importing(self.macros.imports, [*self._operands(), *judged])])
 
     def literals(self) -> dict[str, str]:
         """The expression of each array."""
@@ -116,7 +118,15 @@ class _Writer:
         tangents = {name: text for name, text in literals.items() if name.endswith("_tangent")}
         lines = [f"{name} = {text}" for name, text in literals.items() if name not in tangents]
         lines += [f"{', '.join(tangents)} = {', '.join(tangents.values())}"] if tangents else []
-        return [*self.macros.definitions.strip().splitlines(), *lines]
+        return [*_defined(self.macros, self.surface), *lines]
+
+    def _afterwards(self) -> list[str]:
+        """The call, whatever comes of it, and an operand's way to the device once more, which must work."""
+        return [
+            f"with contextlib.suppress(Exception): print({self.results()})",
+            f"try: print({min(self.literals().values(), key=len)})",
+            "except Exception as fault: raise SystemExit(f'and the device is lost: {fault}'[:300])",
+        ]
 
     def _attempt(self, kind: str) -> list[str]:
         """A call that must not raise, or that must."""
@@ -231,7 +241,9 @@ class _Sequence:
         macros = self.writers[0].macros
         functions: dict[str, str] = {}
         calls = [self._call(number, functions) for number in range(len(self.writers))]
-        defined = [*macros.definitions.strip().splitlines(), *functions]
+        defined = [*_defined(macros, self.writers[0].surface), *functions]
+        if flaw.kind == "lost":
+            raise Unwritten("several calls were made before the device was asked again")
         if flaw.kind == "died":
             return _within(
                 _survived(_importing(macros.imports, [*defined, *made, 'print("answered")']))
@@ -284,6 +296,12 @@ class _Sequence:
             return ['print("it was", before, "and is", found)', "raise SystemExit(repr(found) != repr(before))"]
         _, want, holds = self.writers[0].statement("", flaw)
         return [f'print("found", found, "where {want} is right")', f"raise SystemExit(not {holds})"]
+
+
+def _defined(macros: Any, surface: str) -> list[str]:
+    """The template's definitions, and what it sets for a surface."""
+    settings = str(macros.settings(surface)) if hasattr(macros, "settings") else ""
+    return [line for text in (macros.definitions, settings) for line in text.strip().splitlines()]
 
 
 def _survived(inner: list[str]) -> list[str]:

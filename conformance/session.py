@@ -75,8 +75,8 @@ class Session:
         self.backend = Backend(source, self.options.device, interpreter, limits, self.options.in_process)
         try:
             self.description = self.backend.describe()
+            self._find_device()
             self.surface_names = self._chosen_surfaces()
-            self._check_device()
             self.deviations = self._known_deviations()
             self._trials = {name: self._trial(name) for name in self.surface_names}
         except BaseException:
@@ -91,12 +91,15 @@ class Session:
         usual = offered if PROFILES[self.options.profile].every_surface else offered[:1]
         return [name for name in offered if name in (self.options.surfaces or usual)]
 
-    def _check_device(self) -> None:
-        offered = self.description["devices"]
-        if self.options.device not in offered:
+    def _find_device(self) -> None:
+        """Go on under the adapter's own name of the device."""
+        device, offered = self.description["device"], self.description["devices"]
+        if not device:
             raise UnknownOptionError(
                 f"{self.name} has no device {self.options.device!r} here; it has: {', '.join(offered)}"
             )
+        self.options = replace(self.options, device=device)
+        self.backend.device = device
 
     def _known_deviations(self) -> tuple[Deviation, ...]:
         try:
@@ -105,6 +108,7 @@ class Session:
                 self.description["versions"],
                 self.description["process"]["cpu_flags"],
                 self.options.deviations,
+                self.options.device,
             )
             for deviation in found:
                 catalog.require_cases_are_tried(deviation)
@@ -121,7 +125,10 @@ class Session:
             raise Broken({"type": "ValueError", "message": f"limits: {error}", "where": ""}) from None
         profile = PROFILES[self.options.profile]
         drawn = pool(profile, self.options.seed, float_dtypes(surface, limits))
-        trial = Trial(surface, (), profile.sample, limits, self.deviations, shrink_seconds=self.options.shrink_seconds)
+        trial = Trial(
+            surface, (), profile.sample, limits, self.deviations,
+            shrink_seconds=self.options.shrink_seconds, thorough=profile.name == "thorough",
+        )  # fmt: skip
 
         def possible(case: Case) -> bool:
             return trial.limit(case.facts()) is None
@@ -221,6 +228,7 @@ class Session:
             "backend": {
                 "name": own["name"], "versions": own["versions"], "device": self.options.device,
                 "surfaces": self.surface_names,
+                **({"device_facts": own["device_facts"]} if own["device_facts"] else {}),
             },
             "verdict": overall(rows, complete),
             "clauses": rows,

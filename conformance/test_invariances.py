@@ -15,6 +15,7 @@ from conv1d_cts.conformance.backend import Answer, Call, Flaw, Refused, Surface,
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
 from conv1d_cts.conformance.isolation.arrange import LAYOUTS
+from conv1d_cts.conformance.judge import UNSEEN, Accuracy
 from conv1d_cts.conformance.maps import Level, Map
 from conv1d_cts.conformance.recipes import Operands, lattice_fits, operands
 from conv1d_cts.conformance.values import VJP, answers, non_empty, operand_names, small_zeros
@@ -65,10 +66,15 @@ def _identity(case: Case) -> Operands:
     return replace(given, w=np.ones_like(given.w), b=zero, cotangent=ones)
 
 
-def results_are_their_own(program: str) -> Callable[[Surface, Case], None]:
-    """A body: no result shares memory with an operand, cotangent or tangent, also where it equals one."""
+def results_are_their_own(program: str) -> Callable[[Surface, Case], Accuracy | None]:
+    """A body: no result shares memory with an operand, cotangent or tangent, also where it equals one.
 
-    def body(surface: Surface, case: Case) -> None:
+    Where nobody sees the memory of the device, nothing is seen.
+    """
+
+    def body(surface: Surface, case: Case) -> Accuracy | None:
+        if not surface.backend.describe()["shows_memory"]:
+            return UNSEEN
         for given in (operands(case), _identity(case)):
             alone = [call_of(case, given, program, wrt) for wrt in operand_names(case) if program == "vjp"]
             for call in _calls(case, given, program) + alone:
@@ -76,6 +82,7 @@ def results_are_their_own(program: str) -> Callable[[Surface, Case], None]:
                 if answer.aliases:
                     message = f"a result of {program} shares memory with {', '.join(answer.aliases)}"
                     raise Violation(message, "memory of its own", answer.aliases, Flaw("shared", want=answer.aliases))
+        return None
 
     return body
 

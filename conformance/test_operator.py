@@ -10,6 +10,7 @@ import numpy as np
 
 from conv1d_cts.conformance import oracle
 from conv1d_cts.conformance.backend import Flaw, Surface, Violation
+from conv1d_cts.conformance.beyond import Beyond, rows_beyond
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
 from conv1d_cts.conformance.edges import blocks, corners, taps
@@ -59,6 +60,9 @@ test_op_7_dtype = tries("OP-7", dtype_is_kept, non_empty)
 test_op_8_pointwise = tries("OP-8", forward_is_exact, lambda c: _zeros(c) and c.geometry.kernel == 1)
 test_op_9_extents = tries(
     "OP-9", forward_is_exact, lambda c: _zeros(c) and largest_extent(c) >= LARGE, own=past_16_bits()
+)
+test_op_9_beyond_2_31_bytes = as_test(
+    Check("OP-9", rows_beyond, lambda cases: [Beyond()], minimum=0, for_accelerators=True)
 )
 
 

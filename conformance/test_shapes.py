@@ -44,7 +44,7 @@ test_shape_3_single_output = tries(
 )
 
 
-def _empty(name: str, cases: Iterable[Case]) -> Iterable[Case]:
+def empty(name: str, cases: Iterable[Case]) -> Iterable[Case]:
     """One extent 0 beside a sample of the others; padding keeps windows alive for L = 0."""
     combinations = list(product((1, 3), (1, 2), (1, 3), (1, 2), (1, 2), (True, False), ("float32", "float64")))
     for n, groups, kernel, stride, dilation, bias, dtype in random.Random(name).sample(combinations, _TRIED):
@@ -67,7 +67,7 @@ def _too_long(cases: Iterable[Case]) -> Iterable[Case]:
 
 
 def _empty_check(clause: str, name: str) -> Check:
-    return Check(clause, forward_is_exact, lambda cases: _empty(name, cases), may_refuse=True)
+    return Check(clause, forward_is_exact, lambda cases: empty(name, cases), may_refuse=True)
 
 
 test_shape_4_no_window = as_test(Check("SHAPE-4", forward_is_exact, _too_long, may_refuse=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 
 from conv1d_cts.conformance import bounds, judge, oracle
 from conv1d_cts.conformance.backend import Answer, Refused, Surface, Violation, call_of, require
@@ -165,6 +166,32 @@ def gradients_stay(surface: Surface, case: Case) -> None:
             judge.same_bits(require(later, name), require(first, name), f"g{name}, read again after later calls,")
 
 
+def repeats_itself_among_others(program: str) -> Callable[[Surface, Case], None]:
+    """A body: the same bits again and again, other geometries between: what a kernel is chosen by may change then."""
+
+    def body(surface: Surface, case: Case) -> None:
+        longer = case.with_geometry(length=case.geometry.length + case.geometry.stride)
+        call = call_of(case, operands(case), program, "" if program == "conv1d" else operand_names(case))
+        other = call_of(longer, operands(longer))  # forward in any case: compilers have met it in other checks
+        calls = [*[call] * 3, other, *[call] * 3, other, other, *[call] * 3]
+        first, *again = (a for made, a in zip(calls, answers(surface, calls), strict=True) if made is call)
+        for answer, place in product(again, range(len(first.results))):
+            what = f"result {place + 1} of {program}, called again after others,"
+            judge.same_bits(require(answer.results[place], what), require(first.results[place], what), what)
+
+    return body
+
+
+def _gaussian(case: Case) -> Case:
+    return replace(case, recipe="gaussian")
+
+
+test_inv_3_among_others = tries(
+    "INV-3", repeats_itself_among_others("conv1d"), small_zeros, prepare=_gaussian, sampled=True
+)
+test_inv_3_gradients_among_others = tries(
+    "INV-3", repeats_itself_among_others("vjp"), small_zeros, prepare=_gaussian, extra=VJP, sampled=True
+)
 test_inv_7_no_state = tries("INV-7", no_state_is_left, small_zeros, sampled=True)
 test_inv_7_neighbours = tries("INV-7", right_after_others(_two_around, _exact), small_zeros, sampled=True)
 test_inv_7_all_neighbours = tries(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from conv1d_cts.adapters import devices
 from conv1d_cts.adapters.conditions import Fact
 from conv1d_cts.adapters.known_deviations import Deviation
 from conv1d_cts.conformance import history, reproducer
@@ -37,13 +38,14 @@ class Trial:
     deviations: tuple[Deviation, ...]
     limited: tuple[Case, ...] = ()
     shrink_seconds: float = 20.0
+    thorough: bool = False
 
     def facts(self, check: Check, example: Example) -> dict[str, Fact]:
         """What conditions are evaluated on."""
         return {**example.facts(), **check.extra, **self._place()}
 
     def _place(self) -> dict[str, Fact]:
-        return {"surface": self.surface.name, "device": self.surface.backend.device}
+        return {"surface": self.surface.name, "device": devices.kind(self.surface.backend.device)}
 
     def limit(self, facts: dict[str, Fact]) -> Limit | None:
         """The first limit of this surface that holds for a call with these facts."""
@@ -72,6 +74,8 @@ class Trial:
 
     def _examples(self, check: Check) -> list[Example]:
         """What the check selects from the deviations' recorded cases and the pool, and a few examples inside limits."""
+        if check.for_accelerators and (not self.thorough or devices.is_cpu(self.surface.backend.device)):
+            return []
         recorded = tuple(case_from(dict(case)) for d in self._entries(check) for case in d.cases)
         sample = self.sample if check.sampled else None
         selection = Selection(
@@ -107,6 +111,9 @@ class Trial:
         try:
             finding = check.body(self.surface, example)
         except Refused as refusal:
+            if refusal.exhausted is not None:
+                tally.kind, tally.failure = "error", self._exhausted(check, example, refusal)
+                return None
             if check.may_refuse:
                 tally.counts["refused"] += 1
                 return None
@@ -117,6 +124,11 @@ class Trial:
             tally.held(finding, example.describe() | check.extra)
             return finding if isinstance(finding, str) else None
         return None
+
+    def _exhausted(self, check: Check, example: Example, refusal: Refused) -> dict[str, Any]:
+        """The evidence that a device had too little memory for an example, in a fresh process too."""
+        where = f"{self.surface.backend.device} has not enough memory beside operands of {refusal.exhausted} bytes"
+        return {"message": f"{where}: {refusal}", "case": example.describe() | check.extra}
 
     def _try_limit(self, check: Check, example: Example, record: LimitRecord) -> None:
         """A call inside a limit must be refused; whatever else it does is remembered against the limit (CONF-2)."""
@@ -227,7 +239,8 @@ class Trial:
         try:
             check.body(self.surface, example)
         except Refused as refusal:
-            return None if check.may_refuse else ("fail", _refusal(refusal))
+            excused = check.may_refuse or refusal.exhausted is not None
+            return None if excused else ("fail", _refusal(refusal))
         except Violation as violation:
             return "fail", violation
         except Died as death:

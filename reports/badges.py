@@ -35,7 +35,9 @@ def endpoint(certificate: Certificate) -> str:
 
 
 def _words(certificate: Certificate) -> tuple[str, str]:
-    return f"conv1d {one_line(certificate['backend']['name'], 40)}", certificate["verdict"]
+    backend = certificate["backend"]
+    where = "" if backend["device"] == "cpu" else f" on {one_line(backend['device'], 20)}"
+    return f"conv1d {one_line(backend['name'], 40)}{where}", certificate["verdict"]
 
 
 def _colour(certificate: Certificate) -> str:

@@ -36,12 +36,13 @@ class Suite(TypedDict):
 
 
 class Backend(TypedDict):
-    """A framework at its versions on a device, and the surfaces that were tried."""
+    """A framework at its versions on a device, and the surfaces that were tried; what is known of the device."""
 
     name: str
     versions: dict[str, str]
     device: str
     surfaces: list[str]
+    device_facts: NotRequired[dict[str, str]]
 
 
 class Examples(TypedDict):

@@ -157,6 +157,13 @@ def version(certificate: Certificate) -> str:
     return own or ", ".join(f"{name} {number}" for name, number in sorted(versions.items())) or "unknown"
 
 
+def device(certificate: Certificate) -> str:
+    """The device with what is known of it: "cuda:0 (GPU NVIDIA H100, driver 550.54.14)"."""
+    backend = certificate["backend"]
+    told = ", ".join(f"{name} {fact}" for name, fact in sorted(backend.get("device_facts", {}).items()))
+    return one_line(f"{backend['device']} ({told})" if told else backend["device"], 300)
+
+
 def how(certificate: Certificate, evidence: Mapping[str, Any]) -> list[str]:
     """Of a reproducer: the command, what came of it before publication, versions and platform; one line each."""
     backend, run = certificate["backend"], certificate["run"]
@@ -167,7 +174,7 @@ def how(certificate: Certificate, evidence: Mapping[str, Any]) -> list[str]:
     versions = ", ".join(f"{name} {number}" for name, number in sorted(backend["versions"].items()))
     return [
         f"python reproducer.py exits with 1 while the fault is there and with 0 when it is gone{came}",
-        one_line(f"{versions} on {backend['device']}", 300),
+        one_line(f"{versions} on {device(certificate)}", 300),
         one_line(f"Python {run.get('python', 'unknown')}, {run.get('platform', 'unknown platform')}", 300),
     ]
 

@@ -235,6 +235,7 @@ def _facts(certificate: Certificate) -> Iterable[tuple[str, str]]:
     suite, run = certificate["suite"], certificate["run"]
     versions = sorted(certificate["backend"]["versions"].items())
     yield "versions", visible(", ".join(f"{name} {number}" for name, number in versions))
+    yield "device", facts.device(certificate)
     yield "suite", visible(f"{suite['version']}, profile {suite['profile']}, seed {suite['seed']}")
     for key in sorted(run):
         value = run[key]

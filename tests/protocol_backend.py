@@ -14,6 +14,8 @@ HELLO = {
     "type": "hello", "protocol": 1, "name": "loops", "versions": {"loops": "1"}, "native": "loops", "devices": ["cpu"],
     "surfaces": ["functional"], "transforms": ["vjp", "vmap"], "dtypes": ["float64"],
 }  # fmt: skip
+_ON_GPU = {"devices": ["cpu", "gpu"], "device_facts": {"gpu": {"GPU": "of paper"}}}
+PLACES = {"on gpu": _ON_GPU, "strays": _ON_GPU, "says nothing": _ON_GPU}
 
 
 def read(count):
@@ -125,12 +127,13 @@ def main():
             send({"type": "refused", "error": "ImportError", "message": "install the loops"}, {})
             continue
         if header["type"] == "hello":
-            send({**HELLO, "protocol": 2 if how == "version" else 1}, {})
+            send({**HELLO, **PLACES.get(how, {}), "protocol": 2 if how == "version" else 1}, {})
             continue
         try:
             misbehave(how, arrays)
             results = compute(header, arrays)
-            send({"type": "result", "results": list(results)}, {**arrays, **results})
+            place = {"on gpu": header["device"], "strays": "cpu"}.get(how)
+            send({"type": "result", "results": list(results), **({"device": place} if place else {})}, arrays | results)
         except (ValueError, TypeError) as error:
             send({"type": "refused", "error": type(error).__name__, "message": str(error)}, {})
 

@@ -77,15 +77,39 @@ def test_a_new_adapter_names_what_its_parts_are_named(tmp_path: Path) -> None:
     text = (tmp_path / "some_lib_x_adapter.py").read_text(encoding="utf-8")
     assert 'name = "some-lib.x"' in text
     assert "import some_lib_x" in text
-    for part in ("surfaces", "devices", "dtypes", "limits", "native", "to_native", "to_numpy", "vjp", "jvp", "vmap"):
+    for part in (
+        "surfaces",
+        "devices",
+        "dtypes",
+        "limits",
+        "native",
+        "to_native",
+        "to_numpy",
+        "vjp",
+        "jvp",
+        "vmap",
+        "compile",
+        "eval_shape",
+    ):
         assert re.search(rf"^# (?:def )?{part}\b", text, re.M), part
 
 
 def test_the_page_names_every_part_of_an_adapter() -> None:
     text = README.read_text(encoding="utf-8")
-    worker = (README.parent.parent / "conformance" / "isolation" / "worker.py").read_text(encoding="utf-8")
-    asked = set(re.findall(r'(?:hasattr|getattr)\((?:self\.)?adapter, "(\w+)"', worker))
-    assert {"surfaces", "devices", "dtypes", "limits", "native", "to_native", "to_numpy"} <= asked
+    isolation = README.parent.parent / "conformance" / "isolation"
+    asking = "".join((isolation / name).read_text(encoding="utf-8") for name in ("worker.py", "place.py"))
+    asked = set(re.findall(r'(?:hasattr|getattr)\((?:self\.)?adapter, "(\w+)"', asking))
+    assert {
+        "surfaces",
+        "devices",
+        "dtypes",
+        "limits",
+        "native",
+        "to_native",
+        "to_numpy",
+        "device_of",
+        "around",
+    } <= asked
     for name in asked:
         assert f"`{name}" in text, name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tomllib
 from collections.abc import Sequence
@@ -22,7 +23,14 @@ TOX = (ROOT / "tox.ini").read_text(encoding="utf-8")
 def test_every_adapter_has_an_environment_and_no_other_environment_certifies() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     any_namespace = {"array-api"}  # of which array-api-strict is one
-    assert set(backends(TOX)) == set(project["entry-points"][registry.GROUP]) - any_namespace
+    needs_a_gpu = {"cupy"}
+    assert set(backends(TOX)) == set(project["entry-points"][registry.GROUP]) - any_namespace - needs_a_gpu
+
+
+def test_what_is_for_a_gpu_is_certified_on_one() -> None:
+    found = re.findall(r"^\[testenv:gpu-(\w+)\].*?^commands = conv1d-cts certify (\w+) (.*?)$", TOX, re.M | re.S)
+    assert [name for name, _, _ in found] == [name for _, name, _ in found] == ["torch", "jax", "cupy"]
+    assert {options for _, _, options in found} == {"--device gpu --out reports/out {posargs}"}
 
 
 @pytest.mark.parametrize(

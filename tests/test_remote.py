@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from conv1d_cts.adapters.registry import AdapterSource
-from conv1d_cts.conformance.backend import Backend, Refused, Surface, call_of
+from conv1d_cts.conformance.backend import Backend, Refused, Surface, Violation, call_of
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.isolation.process import BackendProcess, Broken, Died
 from conv1d_cts.conformance.recipes import operands
@@ -49,6 +49,26 @@ def test_a_process_is_driven_like_any_adapter(loops: Surface) -> None:
     for seed in range(8):  # each draws other axes
         vmap_is_a_loop(loops, replace(CASE, seed=seed))
     assert computed_by_the_backend(loops, CASE) == "loops.Array on a device it does not name"
+
+
+def test_a_process_says_which_device_computed(tmp_path: Path) -> None:
+    for how, complaint in (
+        ("on gpu", ""),
+        ("strays", "is on cpu, not on gpu"),
+        ("says nothing", "a device that nobody"),
+    ):
+        surface = surface_of(tmp_path, how)
+        surface.backend.device = "gpu"
+        try:
+            own = surface.backend.describe()
+            assert (own["device"], own["device_facts"]) == ("gpu", {"GPU": "of paper"})
+            if complaint:
+                with pytest.raises(Violation, match=complaint):
+                    computed_by_the_backend(surface, CASE)
+            else:
+                assert computed_by_the_backend(surface, CASE) == "loops.Array on gpu"
+        finally:
+            surface.backend.close()
 
 
 def test_what_it_declares_is_what_the_suite_knows(loops: Surface) -> None:

@@ -96,7 +96,7 @@ def call(case: Case, program: str) -> Call:
 
 def written(name: str, surface: str, asked: Call, got: tuple[Array, ...], problem: Violation | Died) -> str:
     backend = Backend(registry.find(name))
-    backend.last = surface, [asked], [Answer(got, (), (), (), "cpu")]
+    backend.last = surface, [asked], [Answer(got, (), (), (), ("cpu",))]
     return write(backend, problem)
 
 
@@ -124,6 +124,26 @@ def every_script(name: str) -> Iterator[tuple[str, int]]:
             flaw = Flaw(kind, want=tuple(n for n, array in asked.arrays.items() if array is not None))
             yield written(name, surface, asked, got, Violation("wrong", flaw=flaw)), code
     yield written(name, surface, asked, got, Died("crash", "SIGSEGV")), 0
+    if name in SETTINGS:  # it has devices that can be lost
+        yield written(name, surface, asked, got, Died("crash", "an illegal memory access", lost=True)), 0
+
+
+SETTINGS = {
+    "torch": "torch.backends.cudnn.allow_tf32 = False",
+    "jax": 'jax.config.update("jax_default_matmul_precision", "highest")',
+    "tensorflow": "tf.config.experimental.enable_tensor_float_32_execution(False)",
+    "keras-torch": "torch.backends.cudnn.allow_tf32 = False",
+}
+
+
+@pytest.mark.parametrize(("name", "line"), SETTINGS.items())
+def test_a_script_has_the_settings_of_its_surface(name: str, line: str) -> None:
+    case = replace(UNPADDED, bias=False)
+    for surface, times in (("functional", 0), ("tf32-off", 1)):
+        want = results(case, "conv1d")["y"]
+        problem = Violation("wrong", flaw=Flaw("value", want, 1.0, (0, 0, 0)))
+        script = written(name, surface, call(case, "conv1d"), (want,), problem)
+        assert script.splitlines().count(line) == times
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -18,8 +18,8 @@ class InProcess:
 
     def __init__(self, source: AdapterSource, device: str) -> None:
         adapter = registry.load(source.module, source.path)
-        self._description = describe(adapter)
-        self._worker = Worker(adapter, device)
+        self._description = describe(adapter, device)
+        self._worker = Worker(adapter, self._description["device"])
         self.history: deque[dict[str, Any]] = deque(maxlen=0)
         self.suspects: list[Any] = []
 

@@ -9,7 +9,6 @@ import shutil
 import signal
 import sys
 import tempfile
-import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,11 +20,12 @@ import psutil
 
 import conv1d_cts
 from conv1d_cts.adapters.registry import AdapterSource
+from conv1d_cts.conformance.isolation.patience import Patience
 
 # The worker is imported in the other interpreter from a folder that holds nothing but this package.
 _BOOTSTRAP = """
 import sys
-package, module, path, device, log = channel.receive()
+package, module, path, device, log, cpus = channel.receive()
 sys.path.append(package)
 try:
     from conv1d_cts.conformance.isolation.worker import serve
@@ -33,7 +33,7 @@ except Exception as error:
     missing, name = getattr(error, "name", None), type(error).__name__
     channel.send({"broken": {"type": name, "message": str(error), "where": "", "missing": missing}})
 else:
-    serve(channel, module, path, device, log)
+    serve(channel, module, path, device, log, cpus)
 """
 
 _POLL_SECONDS = 0.25
@@ -43,11 +43,14 @@ _QUIET_SECONDS = 2.0  # a process whose channel has closed is given this long to
 
 
 class Died(Exception):  # noqa: N818 - it is what happened, and the verdict's own word
-    """The backend's process did not answer: `kind` is crash, exit or hang; `log` the last lines it printed."""
+    """The backend's process did not answer: `kind` is crash, exit or hang; `log` the last lines it printed.
 
-    def __init__(self, kind: str, detail: str, log: str = "") -> None:
+    `lost` where it did, but its device answers no more.
+    """
+
+    def __init__(self, kind: str, detail: str, log: str = "", lost: bool = False) -> None:
         super().__init__(f"{kind}: {detail}")
-        self.kind, self.detail, self.log = kind, detail, log
+        self.kind, self.detail, self.log, self.lost = kind, detail, log, lost
 
 
 class Broken(Exception):  # noqa: N818 - the adapter is broken, not the suite
@@ -69,6 +72,8 @@ def _share_of_memory() -> int:
 class Limits:
     """What one answer may cost: seconds for the first (imports included) and any later one, bytes of memory added.
 
+    The seconds are those of `Patience`: of the process, on a machine that is busy with other things.
+
     A process that keeps more than `kept_bytes` (compiled programs, caches) is replaced between two calls.
     """
 
@@ -87,10 +92,14 @@ def _package_folder() -> str:
 
 @dataclass(frozen=True)
 class Interpreter:
-    """A Python that has the framework; on another `host` over ssh, where that is given, with this package installed."""
+    """A Python that has the framework; on another `host` over ssh, where that is given, with this package installed.
+
+    Its processes keep to so many `cpus`, where the system lets them, or to none in particular for 0.
+    """
 
     python: str = sys.executable
     host: str = ""
+    cpus: int = 0
 
     def start(self, group: execnet.Group) -> Any:
         """A gateway to a new process of it. Raises Broken where the host can't be reached.
@@ -137,7 +146,7 @@ class BackendProcess:
         with suppress(OSError):
             channel = self._gateway.remote_exec(_BOOTSTRAP)
             log = os.devnull if self._host else str(self._log)
-            channel.send((self._folder, source.module, source.path, device, log))
+            channel.send((self._folder, source.module, source.path, device, log, interpreter.cpus))
             self._channel = channel
         self._description: dict[str, Any] | None = None
         self._loaded_bytes = self._held_bytes = 0  # when the adapter had been loaded; when the last answer came
@@ -161,23 +170,27 @@ class BackendProcess:
         return self._held_bytes - self._loaded_bytes > self.limits.kept_bytes
 
     def ask(self, request: dict[str, Any], seconds: float | None = None) -> dict[str, Any]:
-        """The answer to one request. Raises Died."""
+        """The answer to one request. Raises Died, also where the process lives and its device does not."""
         self.describe()
         self.history.append(request)
         try:
             self._channel.send(pickle.dumps(request))  # at once, where execnet would walk through it in Python
         except OSError:
             raise self._death() from None
-        return self._receive(seconds or self.limits.call_seconds)
+        answer = self._receive(seconds or self.limits.call_seconds)
+        if "lost" in answer:
+            self.close()
+            raise Died("crash", f"after this call the device fails every other one: {answer['lost']}", lost=True)
+        return answer
 
     def _receive(self, seconds: float) -> dict[str, Any]:
-        deadline = time.monotonic() + seconds
+        patience = Patience(self._popen.pid, seconds)
         while True:
             try:
                 answer: dict[str, Any] = self._channel.receive(timeout=_POLL_SECONDS)
             except self._channel.TimeoutError:
                 self._check_growth()
-                if time.monotonic() > deadline:
+                if patience.is_over():
                     tail = self._tail()
                     self.close()
                     raise Died("hang", f"no answer within {seconds:g} s", tail) from None

@@ -2,16 +2,21 @@
 
 Each program takes a `Task` on native arrays and returns the list of its native results. An operand is named by one
 letter: x, w, b. Derivatives are asked for in the operands that `wrt` lists, the others being closed over; maps go over
-them, each level of `axes`, outermost first, holding the axis of each or None.
+them, each level of `axes`, outermost first, holding the axis of each or None. Several sets of operands for one function
+are numbered: x, w, b, then x1, w1, b1 and so on, and so are their cotangents.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, count, takewhile
+from threading import Barrier
 from typing import Any
 
 Native = Any
+ROUNDS = 8  # calls that each of the threads of `at_once` makes
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,12 @@ class Task:
     def primals(self) -> tuple[Native, ...]:
         """The operands in `wrt`."""
         return tuple(self.arrays[name] for name in self.wrt)
+
+    def sets(self, *further: str) -> list[tuple[Native, ...]]:
+        """The operands in `wrt`, and the arrays named besides, for each set of them."""
+        numbers = takewhile(lambda number: f"x{number}" in self.arrays, count(1))
+        names = (*self.wrt, *further)
+        return [tuple(self.arrays[f"{name}{number}"] for name in names) for number in chain([""], numbers)]
 
     def tangents(self) -> tuple[Native, ...]:
         """A direction for each operand in `wrt`."""
@@ -85,6 +96,39 @@ def vmap(task: Task) -> list[Native]:
     return [mapped(*task.primals())]
 
 
+def compiled(task: Task) -> list[Native]:
+    """Y for each set of operands, of one function compiled once."""
+    compiled_function = task.adapter.compile(task.function())
+    return [compiled_function(*operands) for operands in task.sets()]
+
+
+def compiled_vjp(task: Task) -> list[Native]:
+    """The gradients for each set of operands and cotangents, of one function compiled once."""
+    gradients = task.adapter.compile(lambda *args: task.adapter.vjp(task.function(), args[:-1], args[-1]))
+    return [gradient for args in task.sets("cotangent") for gradient in gradients(*args)]
+
+
+def at_once(task: Task) -> list[Native]:
+    """Y for each set of operands, `ROUNDS` times over: a thread calls on each set while the others call on theirs.
+
+    Each reads its results, so that what is lazy is computed there.
+    """
+    if not getattr(task.adapter, "threads", True):
+        raise NotImplementedError("the adapter takes one call after another")
+    function, sets = task.function(), task.sets()
+    ready, read = Barrier(len(sets)), getattr(task.adapter, "to_numpy", lambda native: native)
+
+    def call(operands: tuple[Native, ...]) -> list[Native]:
+        ready.wait()
+        results = [function(*operands) for _ in range(ROUNDS)]
+        for result in results:
+            read(result)
+        return results
+
+    with ThreadPoolExecutor(len(sets)) as threads:
+        return list(chain.from_iterable(threads.map(call, sets)))
+
+
 PROGRAMS: dict[str, Callable[[Task], list[Native]]] = {
     "conv1d": conv1d,
     "vjp": vjp,
@@ -92,4 +136,7 @@ PROGRAMS: dict[str, Callable[[Task], list[Native]]] = {
     "vjp_of_vjp": vjp_of_vjp,
     "jvp_of_vjp": jvp_of_vjp,
     "vmap": vmap,
+    "compiled": compiled,
+    "compiled_vjp": compiled_vjp,
+    "at_once": at_once,
 }

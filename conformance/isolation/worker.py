@@ -14,7 +14,7 @@ import platform
 import signal
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -23,15 +23,17 @@ from typing import Any
 
 import numpy as np
 
-from conv1d_cts.adapters import registry
+from conv1d_cts.adapters import devices, registry
 from conv1d_cts.conformance.isolation.arrange import arrange
+from conv1d_cts.conformance.isolation.faults import out_of_memory
+from conv1d_cts.conformance.isolation.place import Place, facts, surfaces
 from conv1d_cts.conformance.isolation.programs import PROGRAMS, Native, Task
 from conv1d_cts.conformance.isolation.wire import decode, encode
 from conv1d_cts.conformance.isolation.witness import Witness
 
 Array = np.ndarray[Any, Any]
 Answer = dict[str, Any]
-_TRANSFORMS = ("vjp", "jvp", "vmap", "compile")
+_TRANSFORMS = ("vjp", "jvp", "vmap", "compile", "eval_shape")
 
 
 def _stand_alone() -> None:
@@ -49,6 +51,17 @@ def _keep_no_orphan() -> None:
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, int(signal.SIGKILL))
 
 
+def _keep_to(cpus: int) -> None:
+    """Use so many processors only, of those that this process may use; any of them for 0 (Linux only)."""
+    if cpus and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cpus])
+
+
+def _cpus() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _capture_output(log: str) -> None:
     """Send everything that native code prints, and the stack of a fatal signal, to a file."""
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -57,27 +70,38 @@ def _capture_output(log: str) -> None:
     faulthandler.enable(file=file)
 
 
-def describe(adapter: Any) -> Answer:
-    """What the adapter declares, with the defaults of what it leaves out; None where the suite has to find out."""
+def describe(adapter: Any, asked: str) -> Answer:
+    """What the adapter declares, with the defaults of what it leaves out; None where the suite has to find out.
+
+    `device` is its name of the device that is `asked` for, empty where it has none; facts and surfaces are that one's.
+    """
     undefined = [name for name in ("name", "versions", "conv1d") if not hasattr(adapter, name)]
     if undefined:
         raise AttributeError(f"the adapter does not define {', '.join(undefined)}")
+    offered = list(adapter.devices()) if hasattr(adapter, "devices") else ["cpu"]
+    device = devices.resolve(asked, offered)
     return {
         "name": str(adapter.name),
         "versions": {str(k): str(v) for k, v in adapter.versions.items()},
-        "surfaces": list(_surfaces(adapter)),
-        "devices": list(adapter.devices()) if hasattr(adapter, "devices") else ["cpu"],
+        "surfaces": list(surfaces(adapter, device)),
+        "devices": offered,
+        "device": device,
+        "device_facts": facts(adapter, device),
+        "names_devices": hasattr(adapter, "device_of"),
+        "shows_memory": devices.is_cpu(device) or hasattr(adapter, "shares_memory"),
         "dtypes": list(adapter.dtypes) if hasattr(adapter, "dtypes") else None,
         "limits": dict(adapter.limits) if hasattr(adapter, "limits") else None,
         "native": str(getattr(adapter, "native", "")),
         "switches": {str(k): str(v) for k, v in getattr(adapter, "precision_switches", {}).items()},
         "transforms": [name for name in _TRANSFORMS if hasattr(adapter, name)],
         "composes": bool(getattr(adapter, "composes", True)),
+        "threads": bool(getattr(adapter, "threads", True)),
         "process": {
             "pid": os.getpid(),
             "python": platform.python_version(),
             "platform": platform.platform(),
             "cpu_flags": _cpu_flags(),
+            "cpus": _cpus(),
         },
     }
 
@@ -91,10 +115,6 @@ def _cpu_flags() -> list[str]:
     return next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
 
 
-def _surfaces(adapter: Any) -> Mapping[str, Any]:
-    return getattr(adapter, "surfaces", None) or {"functional": adapter.conv1d}
-
-
 def _own_message(error: BaseException, path: str = "") -> Answer:
     """An exception as data: type, first lines of its message, and its place, which is in `path` where that is given."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path or not path]
@@ -104,40 +124,49 @@ def _own_message(error: BaseException, path: str = "") -> Answer:
     return {"type": type(error).__name__, "message": message[:2000], "where": where}
 
 
-def _poison(results: Iterable[Array]) -> None:
-    """Leave freed blocks of the results' sizes full of 0xFF bytes, so that memory never written shows (INV-3)."""
-    for result in results:
-        blocks = [np.full(max(result.nbytes, 1), 0xFF, np.uint8) for _ in range(4)]
-        del blocks
-
-
 class Worker:
     """One adapter on one device."""
 
     def __init__(self, adapter: Any, device: str) -> None:
         self.adapter = adapter
-        self.device = device
+        self.place = Place(adapter, device)
         self.seconds = 0.0
+        self._surfaces = surfaces(adapter, device)
+        self._first = next(iter(self._surfaces))
+        self._was_alive = bool(device) and not self.place.is_cpu and not self.place.fault(self._first)
 
     def answer(self, request: Answer) -> Answer:
         """Carry out one request; an exception of the backend becomes an answer, anything else is left to rise.
 
-        `seconds` in the answer are those spent in the adapter and its framework.
+        `seconds` in the answer are those spent in the adapter and its framework. `lost` is what the device says to
+        whatever it is asked after a call that it refused, where it answered before: nothing can be computed any more.
         """
         self.seconds = 0.0
         answer = self._carry_out(request)
-        return {**answer, "seconds": self.seconds}
+        refused = any("refused" in one for one in (answer, *answer.get("sequence", ())))
+        lost = self.place.fault(self._first) if refused and self._was_alive else ""
+        return {**answer, "seconds": self.seconds, **({"lost": lost} if lost else {})}
 
     def _carry_out(self, request: Answer) -> Answer:
         try:
             if request["program"] == "sequence":
                 return self._sequence(request["requests"])
-            if request["witnessed"]:
-                return self._witnessed(request)
-            arrays, results = self._compute(request)
-            return self._report(request, arrays, results)
+            with self.place.around(request["surface"]):
+                if request["witnessed"]:
+                    return self._witnessed(request)
+                if request["program"] == "eval_shape":
+                    return self._eval_shape(request)
+                arrays, results = self._compute(request)
+                return self._report(request, arrays, results)
         except Exception as error:
-            return {"refused": _own_message(error)}
+            return self._refusal(request, error)
+
+    def _refusal(self, request: Answer, error: Exception) -> Answer:
+        """The exception; `exhausted` has the bytes of the operands where the memory of a device of its own ran out."""
+        report = _own_message(error)
+        if not self.place.is_cpu and out_of_memory(error):
+            report["exhausted"] = sum(len(a["data"]) for a in request.get("arrays", {}).values() if a is not None)
+        return {"refused": report}
 
     @contextmanager
     def _inside(self) -> Iterator[None]:
@@ -148,26 +177,16 @@ class Worker:
         finally:
             self.seconds += perf_counter() - started
 
-    def _to_native(self, array: Array) -> Native:
-        convert = getattr(self.adapter, "to_native", None)
-        return convert(array, self.device) if convert else array
-
-    def _to_numpy(self, native: Native) -> Array:
-        array = getattr(self.adapter, "to_numpy", np.asarray)(native)
-        if not isinstance(array, np.ndarray):
-            raise TypeError(f"to_numpy returned {type(array).__name__}, not numpy.ndarray")
-        return array
-
     def _prepare(self, request: Answer) -> tuple[dict[str, Native], Task]:
         laid_out = {
             name: None if payload is None else arrange(decode(payload), request["layout"])
             for name, payload in request["arrays"].items()
         }
         with self._inside():
-            arrays = {name: None if array is None else self._to_native(array) for name, array in laid_out.items()}
+            arrays = {name: None if array is None else self.place.to_native(array) for name, array in laid_out.items()}
         given = json.loads(request["attributes"])
         attributes = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-        surface = _surfaces(self.adapter)[request["surface"]]
+        surface = self._surfaces[request["surface"]]
         return arrays, Task(self.adapter, surface, attributes, arrays, request["wrt"], request["slot"], request["axes"])
 
     def _compute(self, request: Answer) -> tuple[dict[str, Native], list[Native]]:
@@ -186,20 +205,30 @@ class Worker:
             results = PROGRAMS[request["program"]](task)
         return {**self._report(request, arrays, results), "called": sorted(witness.packages)}
 
-    def _report(self, request: Answer, arrays: Mapping[str, Native], results: list[Native]) -> Answer:
+    def _eval_shape(self, request: Answer) -> Answer:
+        """Shape and dtype of y as the backend finds them without the operands' data."""
+        _, task = self._prepare(request)
         with self._inside():
-            read = [None if result is None else self._to_numpy(result) for result in results]
-            operands = {name: self._to_numpy(native) for name, native in arrays.items() if native is not None}
+            shape, dtype = self.adapter.eval_shape(task.function(), task.primals())
+        found = [None if extent is None else int(extent) for extent in shape], str(dtype)
+        return {"results": [], "modified": [], "aliases": [], "types": [], "devices": [], "spec": found}
+
+    def _report(self, request: Answer, arrays: Mapping[str, Native], results: list[Native]) -> Answer:
+        place = self.place
+        with self._inside():
+            read = [None if result is None else place.to_numpy(result) for result in results]
+            operands = {name: place.to_numpy(native) for name, native in arrays.items() if native is not None}
+            place.synchronize()
+        if request["rows"]:
+            read = [None if array is None else array[:, list(request["rows"])] for array in read]
         answer: Answer = {
             "results": [None if array is None else encode(array) for array in read],
             "modified": [n for n, a in operands.items() if a.tobytes() != request["arrays"][n]["data"]],
-            "aliases": [
-                n for n, a in operands.items() if any(r is not None and np.may_share_memory(r, a) for r in read)
-            ],
+            "aliases": place.aliases(arrays, operands, results, read),
             "types": [f"{type(r).__module__}.{type(r).__qualname__}" for r in results],
-            "device": str(getattr(results[0], "device", "")) if results else "",
+            "devices": [place.device_of(r) for r in results if r is not None],
         }
-        _poison(r for r in read if r is not None)
+        place.poison(r for r in read if r is not None)
         return answer
 
     def _sequence(self, requests: list[Answer]) -> Answer:
@@ -207,31 +236,33 @@ class Worker:
         kept, answers = [], []
         for request in requests:
             try:
-                arrays, results = self._compute(request)
-                answers.append(self._report(request, arrays, results))
+                with self.place.around(request["surface"]):
+                    arrays, results = self._compute(request)
+                    answers.append(self._report(request, arrays, results))
                 kept.append(results)
             except Exception as error:
-                answers.append({"refused": _own_message(error)})
+                answers.append(self._refusal(request, error))
                 kept.append([])
         for answer, results in zip(answers, kept, strict=True):
-            answer["later"] = [None if r is None else encode(self._to_numpy(r)) for r in results]
+            answer["later"] = [None if r is None else encode(self.place.to_numpy(r)) for r in results]
         return {"sequence": answers}
 
 
-def serve(channel: Any, module: str, path: str, device: str, log: str) -> None:
+def serve(channel: Any, module: str, path: str, device: str, log: str, cpus: int) -> None:
     """Load the adapter, say what it is, and answer requests until the channel closes."""
     _stand_alone()
     _keep_no_orphan()
+    _keep_to(cpus)
     _capture_output(log)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads leave the cores to the suite and other workers
     try:
         adapter = registry.load(module, path)
-        description = describe(adapter)
+        description = describe(adapter, device)
+        worker = Worker(adapter, description["device"])
     except BaseException as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         channel.send({"broken": {**_own_message(error, path), "missing": missing}})
         return
     channel.send(description)
-    worker = Worker(adapter, device)
     for request in channel:
         channel.send(worker.answer(pickle.loads(request)))

@@ -35,6 +35,8 @@ CHAPTER_FILES = (
     "more_gradients",
     "wrappers",
     "wrappers_more",
+    "compiled",
+    "threads",
 )
 for _file in CHAPTER_FILES:
     import_module(f"tests.mutants.{_file}")

@@ -3,7 +3,8 @@
 A seam is a method that a mutant wraps with `around`, `edit` or `lie`. Those that compute take the `Plan` last:
 `sources`, `pad`, `pad_tangent`, `pad_transpose`, `forward`, `grad_x`, `grad_w`, `spread` (of the bias), `grad_b`. Then
 `biased`, `push` and `pull`, the rules of differentiation; `resolve` and `out_length`, integers alone; `accept`, which
-validates; and the calls, `conv1d`, `vjp`, `jvp`, `vmap`. Written from the spec, apart from the reference.
+validates; and the calls, `conv1d`, `vjp`, `jvp`, `vmap`, `compile`, `eval_shape`. Written from the spec, apart from the
+reference.
 """
 
 from __future__ import annotations
@@ -115,6 +116,15 @@ class Backend:
             return tape.stack(results)
 
         return mapped
+
+    def compile(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function that computes f."""
+        return f
+
+    def eval_shape(self, f: Callable[..., Any], operands: Sequence[Array]) -> tuple[tuple[int, ...], str]:
+        """Return shape and dtype of f on operands of such shapes and dtypes."""
+        y = f(*(np.zeros(operand.shape, operand.dtype) for operand in operands))
+        return y.shape, str(y.dtype)
 
     def to_native(self, array: Array, device: str) -> Array:
         """Return the array, its layout kept."""

@@ -24,7 +24,7 @@ _SHOWN = 12  # findings printed after a backend; the certificate has all
 
 @click.command("certify")
 @click.argument("backends", nargs=-1, required=True, metavar="NAME|FILE.py ...")
-@click.option("--device", default="cpu", show_default=True, help="Device to compute on.")
+@click.option("--device", default="cpu", show_default=True, help="Device to compute on: cpu, gpu, cuda:1.")
 @click.option("--surface", "surfaces", multiple=True, help="Only this surface; may be repeated.  [default: all]")
 @click.option(
     "--profile",

@@ -1,0 +1,51 @@
+"""Chapter SHAPE, continued: shape and dtype of y as a backend tells them without the operands' data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from conv1d_cts.adapters.conditions import Fact
+from conv1d_cts.conformance.backend import Surface, Violation, call_of
+from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.check import Check, as_test, tries
+from conv1d_cts.conformance.outcomes import alike, of_each_rule
+from conv1d_cts.conformance.pool import evenly
+from conv1d_cts.conformance.recipes import operands
+from conv1d_cts.conformance.test_shapes import empty
+from conv1d_cts.conformance.values import non_empty, operand_names
+
+_EVAL_SHAPE: dict[str, Fact] = {"function": "eval_shape"}
+_OF_EACH = 8  # malformed calls of a clause, and of each extent the cases in which it is 0
+
+
+def shape_without_data(surface: Surface, case: Case) -> None:
+    """Shape and dtype of y, asked for without the operands' data, are those of y."""
+    shape, dtype = surface.answer(call_of(case, operands(case), "eval_shape", operand_names(case))).spec or ((), "")
+    want = case.geometry.y_shape
+    if shape != want:
+        raise Violation(f"without data y has shape {shape}, not {want}", want, shape)
+    if dtype != case.dtype:
+        raise Violation(f"without data y has dtype {dtype}, not {case.dtype}", case.dtype, dtype)
+
+
+def _nothing(cases: tuple[Case, ...]) -> Iterator[Case]:
+    """Each extent 0 in turn, and whatever else of the cases has nothing to compute."""
+    for extent in ("n", "length", "c_in", "c_out"):
+        yield from evenly(list(empty(extent, ())), _OF_EACH)
+    yield from (case for case in cases if not non_empty(case))
+
+
+test_shape_9_without_data = tries("SHAPE-9", shape_without_data, non_empty, extra=_EVAL_SHAPE, sampled=True)
+test_shape_9_nothing = as_test(
+    Check("SHAPE-9", shape_without_data, _nothing, _EVAL_SHAPE, may_refuse=True, sampled=True)
+)
+test_shape_9_refusals = as_test(
+    Check(
+        "SHAPE-9",
+        alike("eval_shape", "without data"),
+        of_each_rule(_OF_EACH),
+        _EVAL_SHAPE,
+        may_refuse=True,
+        must_refuse=True,
+    )
+)

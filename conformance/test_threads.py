@@ -1,0 +1,74 @@
+"""Chapter INV, continued: calls made at once, and the number of processors that a process may use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from conv1d_cts.adapters.conditions import Fact
+from conv1d_cts.conformance import judge, oracle
+from conv1d_cts.conformance.backend import Answer, Refused, Surface, call_of, require
+from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.check import Check, as_test, tries
+from conv1d_cts.conformance.isolation.programs import ROUNDS
+from conv1d_cts.conformance.recipes import operands
+from conv1d_cts.conformance.test_invariances import Together
+from conv1d_cts.conformance.together import call_of_all
+from conv1d_cts.conformance.values import operand_names, small_zeros
+from conv1d_cts.spec.geometry import Geometry
+
+_AT_ONCE: dict[str, Fact] = {"function": "at_once"}
+_ONE_CPU: dict[str, Fact] = {"function": "one_cpu"}
+_SHARED_OUT = (  # enough of each kind of work for a backend to share it out
+    Geometry(16, 8, 8, 64, 3), Geometry(1, 64, 64, 32, 3), Geometry(1, 4, 128, 64, 5), Geometry(2, 96, 4, 48, 3),
+    Geometry(1, 2, 2, 4096, 5), Geometry(3, 32, 32, 65, 4, stride=2), Geometry(2, 24, 24, 70, 5, groups=24),
+    Geometry(2, 16, 32, 60, 3, dilation=2, groups=4), Geometry(2, 8, 8, 60, 3, padding=(1, 1)),
+)  # fmt: skip
+
+
+def calls_at_once(surface: Surface, case: Case) -> None:
+    """Each of three threads gets the y of its own operands, eight times over, while the others call on theirs."""
+    longer = case.with_geometry(length=case.geometry.length + case.geometry.stride)
+    cases = [case, replace(case, seed=case.seed + 1), longer]
+    results = surface.answer(call_of_all(cases, "at_once")).results
+    for number, got in enumerate(results):
+        one = cases[number // ROUNDS]
+        what = f"y of thread {number // ROUNDS + 1}, call {number % ROUNDS + 1},"
+        judge.equal(require(got, "y"), oracle.forward(one, operands(one)), what)
+
+
+def _bundle(cases: tuple[Case, ...]) -> Iterator[Together]:
+    yield Together(tuple(Case(geometry, bias=seed % 2 == 0, seed=seed) for seed, geometry in enumerate(_SHARED_OUT)))
+
+
+def one_cpu_is_enough(surface: Surface, example: Together) -> None:
+    """A process that may use one processor computes the y and the gradients of one that may use all."""
+    calls = [
+        (case, program, call_of(case, operands(case), program, wrt))
+        for case in example.cases
+        for program, wrt in (("conv1d", ""), ("vjp", operand_names(case)))
+    ]
+    backend = surface.backend
+    replies = surface.sequence([call for _, _, call in calls])
+    with backend.on_cpus(1):
+        if backend.describe()["process"]["cpus"] != 1:
+            raise Refused({"type": "NotImplementedError", "message": "no one processor can be chosen", "where": ""})
+        alone = surface.sequence([call for _, _, call in calls])
+    if not any(isinstance(reply, Answer) for reply in replies):
+        raise next(reply for reply in replies if isinstance(reply, Refused))
+    for where, found in (("on all processors", replies), ("on one processor", alone)):
+        for (case, program, _), reply in zip(calls, found, strict=True):
+            if isinstance(reply, Answer):
+                _is_right(case, program, reply, where)
+
+
+def _is_right(case: Case, program: str, answer: Answer, where: str) -> None:
+    given = operands(case)
+    want = {"y": oracle.forward(case, given)} if program == "conv1d" else oracle.gradients(case, given)
+    for (name, right), got in zip(want.items(), answer.results, strict=True):
+        what = name if program == "conv1d" else f"g{name}"
+        judge.equal(require(got, what), right, f"{what} {where} ({case.describe()})")
+
+
+test_inv_21_at_once = tries("INV-21", calls_at_once, small_zeros, extra=_AT_ONCE, sampled=True)
+test_inv_22_one_cpu = as_test(Check("INV-22", one_cpu_is_enough, _bundle, _ONE_CPU, minimum=1))

@@ -1,0 +1,38 @@
+"""Calls of one function on several sets of operands, of other values and extents: compiled once, or made at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from conv1d_cts.conformance.backend import Array, Call, call_of
+from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.recipes import operands
+from conv1d_cts.conformance.values import non_empty, operand_names
+
+
+def of_one_function(case: Case) -> list[Case]:
+    """The case, and others that differ in their operands alone: values, extents, taps or precision, and values again.
+
+    A compiler takes its time for each: of taps and precision one changes, as the seed chooses.
+    """
+    g = case.geometry
+    others = (
+        replace(case, seed=case.seed + 1),
+        case.with_geometry(n=g.n + 1, length=g.length + g.stride),
+        case.with_geometry(kernel=g.kernel + 1)
+        if case.seed % 2
+        else replace(case, dtype="float64" if case.dtype == "float32" else "float32"),
+    )
+    return [case, *(other for other in others if non_empty(other)), replace(case, seed=case.seed + 2)]
+
+
+def call_of_all(cases: list[Case], program: str) -> Call:
+    """One call of a program that takes a set of operands for each case; the attributes are the first one's."""
+    call = call_of(cases[0], operands(cases[0]), program, operand_names(cases[0]))
+    arrays: dict[str, Array | None] = {}
+    for number, case in enumerate(cases):
+        given, mark = operands(case), str(number or "")
+        arrays |= {f"x{mark}": given.x, f"w{mark}": given.w, f"b{mark}": given.b}
+        if program == "compiled_vjp":
+            arrays[f"cotangent{mark}"] = given.cotangent
+    return replace(call, arrays=arrays)
