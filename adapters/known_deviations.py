@@ -23,6 +23,7 @@ from conv1d_cts.adapters.conditions import Condition, Fact
 from conv1d_cts.spec.clauses import clauses
 
 KINDS = ("fail", "crash", "hang", "exit")
+_LISTS = ("clauses", "surfaces", "cpu_flags", "devices", "cases")
 
 
 @dataclass(frozen=True, eq=False)  # an entry is itself: two of the same text are two entries
@@ -71,13 +72,7 @@ def _entry(table: dict[str, Any], where: str) -> Deviation:
     if not set(table["clauses"]) <= set(clauses()):
         raise ValueError(f"{where}: no clause {sorted(set(table['clauses']) - set(clauses()))}")
     return Deviation(
-        **table
-        | {
-            name: tuple(table[name])
-            for name in ("clauses", "surfaces", "cpu_flags", "devices", "cases")
-            if name in table
-        }
-        | {"when": Condition(table["when"])}
+        **table | {name: tuple(table[name]) for name in _LISTS if name in table} | {"when": Condition(table["when"])}
     )
 
 

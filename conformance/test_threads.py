@@ -38,7 +38,8 @@ def calls_at_once(surface: Surface, case: Case) -> None:
 
 
 def _bundle(cases: tuple[Case, ...]) -> Iterator[Together]:
-    yield Together(tuple(Case(geometry, bias=seed % 2 == 0, seed=seed) for seed, geometry in enumerate(_SHARED_OUT)))
+    """The first, by which limits are looked up, has no bias: some surfaces have none, and refuse the others."""
+    yield Together(tuple(Case(geometry, bias=seed % 2 == 1, seed=seed) for seed, geometry in enumerate(_SHARED_OUT)))
 
 
 def one_cpu_is_enough(surface: Surface, example: Together) -> None:
