@@ -47,7 +47,7 @@ CALLS = {  # backend: surface, case, programs
     "onnx": (("functional", PLAIN), ("functional", NAMED), ("conv2d", PLAIN)),
     "onnxruntime": (("functional", PLAIN), ("dynamic", PLAIN), ("conv2d", PLAIN)),
     "keras-torch": KERAS,
-    "keras-tensorflow": KERAS,
+    "keras-tensorflow": KERAS[:3],  # tf.vectorized_map lets no layer be made inside it
     "keras-jax": KERAS,
     "keras-numpy": KERAS,
     "openvino": (("functional", NAMED), ("float32", PLAIN), ("dynamic", PLAIN)),
