@@ -16,6 +16,7 @@ BLOCK = re.compile(r"^```(?P<language>\w+) (?P<key>file|exit)=(?P<value>\S+)\n(?
 
 FILLED_IN = """from conv1d_cts.reference import conv1d as reference
     return reference(x, w, b, stride=stride, padding=padding, dilation=dilation, groups=groups)"""
+ARRAYS = ("surfaces", "devices", "dtypes", "limits", "native", "to_native", "to_numpy")  # parts of most adapters
 
 
 def blocks() -> Iterator[tuple[str, str, str]]:
@@ -77,20 +78,7 @@ def test_a_new_adapter_names_what_its_parts_are_named(tmp_path: Path) -> None:
     text = (tmp_path / "some_lib_x_adapter.py").read_text(encoding="utf-8")
     assert 'name = "some-lib.x"' in text
     assert "import some_lib_x" in text
-    for part in (
-        "surfaces",
-        "devices",
-        "dtypes",
-        "limits",
-        "native",
-        "to_native",
-        "to_numpy",
-        "vjp",
-        "jvp",
-        "vmap",
-        "compile",
-        "eval_shape",
-    ):
+    for part in (*ARRAYS, "vjp", "jvp", "vmap", "compile", "eval_shape"):
         assert re.search(rf"^# (?:def )?{part}\b", text, re.M), part
 
 
@@ -99,17 +87,7 @@ def test_the_page_names_every_part_of_an_adapter() -> None:
     isolation = README.parent.parent / "conformance" / "isolation"
     asking = "".join((isolation / name).read_text(encoding="utf-8") for name in ("worker.py", "place.py"))
     asked = set(re.findall(r'(?:hasattr|getattr)\((?:self\.)?adapter, "(\w+)"', asking))
-    assert {
-        "surfaces",
-        "devices",
-        "dtypes",
-        "limits",
-        "native",
-        "to_native",
-        "to_numpy",
-        "device_of",
-        "settings",
-    } <= asked
+    assert {*ARRAYS, "device_of", "settings"} <= asked
     for name in asked:
         assert f"`{name}" in text, name
 
