@@ -29,7 +29,8 @@ CASE = Case(Geometry(2, 4, 6, 9, 3, stride=2, dilation=2, groups=2, padding=(1, 
 
 
 def surface_of(folder: Path, how: str) -> Surface:
-    file = folder / "loops.py"
+    file = folder / how.replace(" ", "_") / "loops.py"  # one file rewritten within a second would meet its own .pyc
+    file.parent.mkdir()
     command = [sys.executable, str(HERE / "protocol_backend.py"), how]
     file.write_text(f"from conv1d_cts.adapters.remote import Remote\nadapter = Remote({command!r})\n", encoding="utf-8")
     return Surface(Backend(AdapterSource("loops", path=str(file))), "functional")
