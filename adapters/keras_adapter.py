@@ -27,7 +27,7 @@ limits = {
     "surface != 'layer' and bias": "keras.ops.conv has no bias",
     "surface != 'padded' and padding == 'explicit' and lo + hi > 0": "keras pads by name",
     "surface == 'padded' and padding != 'explicit'": "keras.ops.pad takes numbers",
-    "surface in ('functional', 'channels-first') and padding in ('same_lower', 'causal', 'full')": "not its words",
+    "surface not in ('padded', 'layer') and padding in ('same_lower', 'causal', 'full')": "not its words",
     "surface == 'layer' and padding in ('same_lower', 'full')": "Conv1D has valid, same and causal",
     "surface == 'layer' and dtype == 'int8'": "a layer of int8 is one to be quantized",
     "surface == 'layer' and stride > 1 and dilation > 1": "Conv1D refuses a stride together with a dilation",

@@ -30,12 +30,12 @@ _LISTS = ("clauses", "surfaces", "cpu_flags", "devices", "cases")
 class Deviation:
     """A known departure: on `clauses` and `surfaces`, every example for which `when` holds may fail with `kind`.
 
-    `versions` maps packages to specifiers, `cpu_flags` names instruction sets and `devices` kinds of devices, without
-    which the entry does not apply. An applying entry of which no example fails is stale, except `by_chance`: what
-    memory nobody wrote happens to hold cannot be relied on to be wrong. `cases` are cases, as certificates print them,
-    that every run tries: as many as it takes for each clause to meet one that shows the fault. An `inherited` entry is
-    another backend's: which of its calls get there, and so which of its faults must show, is not ours to say, so it is
-    never stale here.
+    `versions` maps packages to specifiers, `cpu_flags` names instruction sets (`no amx_bf16`: one that must not be
+    there) and `devices` kinds of devices, without which the entry does not apply. An applying entry of which no example
+    fails is stale, except `by_chance`: what memory nobody wrote happens to hold cannot be relied on to be wrong.
+    `cases` are cases, as certificates print them, that every run tries: as many as it takes for each clause to meet one
+    that shows the fault. An `inherited` entry is another backend's: which of its calls get there, and so which of its
+    faults must show, is not ours to say, so it is never stale here.
     """
 
     clauses: tuple[str, ...]
@@ -105,7 +105,8 @@ def _file(name: str) -> Traversable:
 
 def _applies(deviation: Deviation, versions: Mapping[str, str], cpu_flags: Collection[str], device: str) -> bool:
     """Whether the entry speaks of every package's version, of the processor and of the device."""
-    on_it = devices.kind(device) in deviation.devices and set(deviation.cpu_flags) <= set(cpu_flags)
+    on_it = devices.kind(device) in deviation.devices
+    on_it &= all((flag.removeprefix("no ") in cpu_flags) != flag.startswith("no ") for flag in deviation.cpu_flags)
     return on_it and all(
         package in versions and SpecifierSet(specifier, prereleases=True).contains(versions[package])
         for package, specifier in deviation.versions.items()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from conv1d_cts.adapters import cuda
+from conv1d_cts.adapters import cuda, processor
 
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # several processes share a GPU; read at its first use
 tf.config.set_soft_device_placement(False)  # what the device cannot do it refuses, instead of another that does it
@@ -77,10 +77,14 @@ limits = {
     "surface == 'padded' and padding != 'explicit'": "tf.pad takes numbers",
     "surface != 'padded' and padding_mode != 'zeros'": "tf.nn.conv1d and tf.nn.conv2d pad with zeros",
     "padding_mode in ('replicate', 'circular')": "tf.pad has no such mode",
+}
+# What oneDNN computes on this processor; the rest is Eigen's, which has no gradients of these:
+_ONEDNN = ("float32", "bfloat16", *(["float16"] if "avx512_fp16" in processor.instruction_sets() else []))
+limits |= {
     "device == 'cpu' and function in ('vjp', 'vjp_of_vjp', 'jvp_of_vjp') and wrt != 'b'"
     " and (dilation > 1 or groups > 1)"
-    " and (dtype in ('float16', 'float64') or surface == 'conv2d' and padding == 'explicit')": (
-        "the CPU has gradients of dilated and grouped convolutions by oneDNN alone: float32, bfloat16, padding by name"
+    f" and (dtype not in {_ONEDNN} or surface == 'conv2d' and padding == 'explicit')": (
+        "oneDNN alone has gradients of dilated and grouped convolutions, and takes padding by name"
     ),
 }
 

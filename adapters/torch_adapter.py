@@ -1,4 +1,4 @@
-"""PyTorch: F.conv1d as a user calls it, F.pad before it, nn.Conv1d, F.conv2d of height 1; gradients by torch.func."""
+"""PyTorch: F.conv1d, batched and not, F.pad before it, nn.Conv1d, F.conv2d of height 1; gradients by torch.func."""
 
 from __future__ import annotations
 
@@ -53,6 +53,15 @@ def conv2d(x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, 
     return y.squeeze(-2)
 
 
+def unbatched(x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:
+    """F.conv1d on one sample (C, L) after another."""
+    if x.ndim == 3 and len(x) > 1 and x.dtype in (torch.float16, torch.bfloat16):
+        raise NotImplementedError("gradients of several calls would be added up in half precision")
+    rows = x.unbind() if x.ndim == 3 else (x,)
+    own = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    return torch.stack([conv1d(row, w, b, **own) for row in rows])
+
+
 class _Conv1d(torch.nn.Conv1d):  # type: ignore[misc]  # torch is not seen by the type checker
     def reset_parameters(self) -> None:
         """Draw none: the layer gets its parameters."""
@@ -72,8 +81,8 @@ def layer(
     return torch.func.functional_call(module, parameters, (x,))
 
 
-surfaces = {"functional": conv1d, "padded": padded, "layer": layer, "conv2d": conv2d}
-_SETTINGS: dict[str, dict[str, bool]] = {  # of cuDNN, on surfaces that CUDA devices have beside those
+surfaces = {"functional": conv1d, "padded": padded, "layer": layer, "conv2d": conv2d, "unbatched": unbatched}
+_CUDNN: dict[str, dict[str, bool]] = {  # its settings, on surfaces that CUDA devices have beside those
     "tf32-off": {"allow_tf32": False},
     "benchmark": {"benchmark": True},
     "deterministic": {"deterministic": True},
@@ -85,6 +94,10 @@ limits = {
     "surface != 'padded' and padding == 'same' and stride > 1": "torch refuses a strided 'same'",
     "surface == 'padded' and padding != 'explicit'": "F.pad takes numbers",
     "surface not in ('padded', 'layer') and padding_mode != 'zeros'": "F.conv1d and F.conv2d pad with zeros",
+    "surface == 'unbatched' and n == 0": "samples of which there are none",
+    "surface == 'unbatched' and n > 1 and dtype in ('float16', 'bfloat16')": (
+        "gradients of several calls would be added up in half precision"
+    ),
     "surface == 'layer' and padding_mode == 'constant'": "nn.Conv1d has no such mode",
     "padding_mode == 'symmetric'": "F.pad has no mode that repeats the edge",
     "surface == 'layer' and function in ('compiled', 'compiled_vjp')": "a layer is made before anything is compiled",
@@ -98,16 +111,18 @@ def devices() -> list[str]:
 
 
 def surfaces_on(device: str) -> dict[str, Callable[..., Any]]:
-    """On CUDA F.conv1d once more for each setting of cuDNN that changes what is computed, or how often alike."""
-    return dict.fromkeys(_SETTINGS, conv1d) if device.startswith("cuda") else {}
+    """F.conv1d once more: on the CPU without oneDNN, on CUDA for each setting of cuDNN that matters."""
+    return dict.fromkeys(_CUDNN if device.startswith("cuda") else ["mkldnn-off"], conv1d)
 
 
 def settings(surface: str, device: str) -> AbstractContextManager[Any]:
     """The settings of a surface, also while gradients are computed; those of the process come back after it."""
-    if surface not in _SETTINGS:
-        return nullcontext()
-    settings: AbstractContextManager[Any] = torch.backends.cudnn.flags(enabled=True, **_SETTINGS[surface])
-    return settings
+    within: AbstractContextManager[Any] = nullcontext()
+    if surface == "mkldnn-off":
+        within = torch.backends.mkldnn.flags(enabled=False)
+    elif surface in _CUDNN:
+        within = torch.backends.cudnn.flags(enabled=True, **_CUDNN[surface])
+    return within
 
 
 def to_native(array: np.ndarray, device: str) -> Any:

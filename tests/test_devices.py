@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from conv1d_cts import reports
-from conv1d_cts.adapters import cuda, devices, known_deviations
+from conv1d_cts.adapters import cuda, devices, known_deviations, processor
 from conv1d_cts.adapters.registry import AdapterSource
 from conv1d_cts.conformance.backend import Backend, Surface, Violation, call_of
 from conv1d_cts.conformance.cases import Case
@@ -86,9 +86,17 @@ def test_a_certificate_names_the_device_and_what_computes_on_it(tmp_path: Path) 
     assert found["CONF-1"]["evidence"]["finding"].startswith("numpy.Array on cuda:0")
 
 
-def test_what_a_device_has_no_facts_of_is_left_out(tmp_path: Path) -> None:
+def test_of_the_processor_a_certificate_names_the_instruction_sets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with session(fake_device(tmp_path)) as opened:
-        assert "device_facts" not in opened.certificate(interrupted=False)["backend"]
+        assert opened.certificate(interrupted=False)["backend"].get("device_facts", {}) == processor.facts()
+    lines = "processor\t: 0\nmodel name\t: Paper CPU\nflags\t\t: fpu avx2 sse4_1 amx_bf16\nprocessor\t: 1\n"
+    monkeypatch.setattr(Path, "read_text", lambda self, **how: lines)
+    assert processor.instruction_sets() == ["fpu", "avx2", "sse4_1", "amx_bf16"]
+    assert processor.facts() == {"model": "Paper CPU", "sets": "avx2 sse4_1 amx_bf16"}
+    monkeypatch.setattr(Path, "read_text", lambda self, **how: "Features\t: fp asimd sve\n")
+    assert processor.facts() == {"sets": "asimd sve"}
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,13 @@ def test_an_entry_speaks_of_its_processors_only(tmp_path: Path, flags: list[str]
     assert len(known_deviations.load("torch", {"torch": "2.13.0"}, flags, str(path))) == count
 
 
+@pytest.mark.parametrize(("flags", "count"), [(["avx512_bf16"], 1), (["avx512_bf16", "amx_bf16"], 0)])
+def test_an_entry_may_speak_of_processors_without_something(tmp_path: Path, flags: list[str], count: int) -> None:
+    path = tmp_path / "torch.toml"
+    path.write_text(ENTRY + 'cpu_flags = ["avx512_bf16", "no amx_bf16"]')
+    assert len(known_deviations.load("torch", {"torch": "2.13.0"}, flags, str(path))) == count
+
+
 def test_a_backend_without_a_file_has_no_deviations() -> None:
     assert known_deviations.load("no such backend", {}) == ()
 

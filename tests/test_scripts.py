@@ -39,7 +39,14 @@ KERAS = (
     ("layer", UNPADDED), ("layer", replace(CAUSAL, bias=False)),
 )  # fmt: skip
 CALLS = {  # backend: surface, case, programs
-    "torch": (("functional", PLAIN), ("functional", NAMED), ("padded", UNEVEN), ("layer", PLAIN), ("conv2d", PLAIN)),
+    "torch": (
+        ("functional", PLAIN),
+        ("functional", NAMED),
+        ("padded", UNEVEN),
+        ("layer", PLAIN),
+        ("conv2d", PLAIN),
+        ("unbatched", replace(PLAIN, geometry=replace(PLAIN.geometry, n=1))),
+    ),
     "jax": (("functional", PLAIN), ("functional", NAMED), ("padded", UNEVEN), ("conv2d", PLAIN)),
     "tensorflow": (("functional", UNPADDED), ("functional", NAMED), ("padded", UNEVEN), ("conv2d", UNEVEN_ZEROS)),
     "mlx": (("functional", PLAIN), ("general", UNEVEN_ZEROS), ("conv2d", PLAIN)),
@@ -136,13 +143,19 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize(("name", "line"), SETTINGS.items())
-def test_a_script_has_the_settings_of_its_surface(name: str, line: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "surface", "line"),
+    [
+        *((name, "tf32-off", line) for name, line in SETTINGS.items()),
+        ("torch", "mkldnn-off", "torch.backends.mkldnn.enabled = False"),
+    ],
+)
+def test_a_script_has_the_settings_of_its_surface(name: str, surface: str, line: str) -> None:
     case = replace(UNPADDED, bias=False)
-    for surface, times in (("functional", 0), ("tf32-off", 1)):
+    for asked, times in (("functional", 0), (surface, 1)):
         want = results(case, "conv1d")["y"]
         problem = Violation("wrong", flaw=Flaw("value", want, 1.0, (0, 0, 0)))
-        script = written(name, surface, call(case, "conv1d"), (want,), problem)
+        script = written(name, asked, call(case, "conv1d"), (want,), problem)
         assert script.splitlines().count(line) == times
 
 

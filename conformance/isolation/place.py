@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from conv1d_cts.adapters import devices
+from conv1d_cts.adapters import devices, processor
 from conv1d_cts.conformance.isolation.faults import out_of_memory
 from conv1d_cts.conformance.isolation.programs import Native
 
@@ -24,9 +24,10 @@ def surfaces(adapter: Any, device: str) -> Mapping[str, Any]:
 
 
 def facts(adapter: Any, device: str) -> dict[str, str]:
-    """What the adapter says of the device: which one it is, its driver, the libraries that compute on it."""
+    """What the adapter says of the device: which one it is, its driver, its libraries. Of the CPU we say it."""
     told = getattr(adapter, "device_facts", None)
-    return {str(k): str(v) for k, v in told(device).items()} if told and device else {}
+    own = {str(k): str(v) for k, v in told(device).items()} if told and device else {}
+    return own or (processor.facts() if devices.is_cpu(device) else {})
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,13 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from time import perf_counter
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from conv1d_cts.adapters import devices, registry
+from conv1d_cts.adapters import devices, processor, registry
 from conv1d_cts.conformance.isolation.arrange import arrange
 from conv1d_cts.conformance.isolation.faults import out_of_memory
 from conv1d_cts.conformance.isolation.place import Place, facts, surfaces
@@ -100,19 +99,10 @@ def describe(adapter: Any, asked: str) -> Answer:
             "pid": os.getpid(),
             "python": platform.python_version(),
             "platform": platform.platform(),
-            "cpu_flags": _cpu_flags(),
+            "cpu_flags": processor.instruction_sets(),
             "cpus": _cpus(),
         },
     }
-
-
-def _cpu_flags() -> list[str]:
-    """The processor's instruction sets as Linux names them; none where it does not say."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
-    except FileNotFoundError:
-        return []
-    return next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
 
 
 def _own_message(error: BaseException, path: str = "") -> Answer:
