@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import ml_dtypes
@@ -115,11 +115,21 @@ def surfaces_on(device: str) -> dict[str, Callable[..., Any]]:
     return dict.fromkeys(_CUDNN if device.startswith("cuda") else ["mkldnn-off"], conv1d)
 
 
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    """What torch.backends.mkldnn.flags does, without its warning of settings that are not touched here."""
+    before, torch.backends.mkldnn.enabled = torch.backends.mkldnn.enabled, False
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.enabled = before
+
+
 def settings(surface: str, device: str) -> AbstractContextManager[Any]:
     """The settings of a surface, also while gradients are computed; those of the process come back after it."""
     within: AbstractContextManager[Any] = nullcontext()
     if surface == "mkldnn-off":
-        within = torch.backends.mkldnn.flags(enabled=False)
+        within = _without_onednn()
     elif surface in _CUDNN:
         within = torch.backends.cudnn.flags(enabled=True, **_CUDNN[surface])
     return within

@@ -67,7 +67,10 @@ def test_torchs_settings_are_those_of_their_surface_and_come_back(torch_adapter:
         cudnn = torch.backends.cudnn
         return cudnn.enabled, cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic
 
-    assert torch_adapter.surfaces_on("cpu") == {}
+    assert list(torch_adapter.surfaces_on("cpu")) == ["mkldnn-off"]
+    with torch_adapter.settings("mkldnn-off", "cpu"):
+        assert not torch.backends.mkldnn.enabled
+    assert torch.backends.mkldnn.enabled
     assert list(torch_adapter.surfaces_on("cuda:0")) == ["tf32-off", "benchmark", "deterministic"]
     before = settings()
     assert before == (True, True, False, False)
