@@ -45,7 +45,7 @@ CALLS = {  # backend: surface, case, programs
         ("padded", UNEVEN),
         ("layer", PLAIN),
         ("conv2d", PLAIN),
-        ("unbatched", replace(PLAIN, geometry=replace(PLAIN.geometry, n=1))),
+        ("unbatched", PLAIN),
     ),
     "jax": (("functional", PLAIN), ("functional", NAMED), ("padded", UNEVEN), ("conv2d", PLAIN)),
     "tensorflow": (("functional", UNPADDED), ("functional", NAMED), ("padded", UNEVEN), ("conv2d", UNEVEN_ZEROS)),
