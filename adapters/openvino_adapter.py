@@ -76,7 +76,8 @@ def _run(
     x_shape, *others = (operand.shape for operand in operands)
     shapes = (tuple(-1 if axis in (0, 2) else n for axis, n in enumerate(x_shape)) if is_open else x_shape, *others)
     types = tuple(operand.dtype for operand in operands)
-    y = _compiled(types, shapes, config, stride, *_pads(padding), dilation, groups)([_given(o) for o in operands])[0]
+    model = _compiled(types, shapes, config, stride, *_pads(padding), dilation, groups)
+    y = model.create_infer_request().infer([_given(o) for o in operands])[0]  # a request serves one thread at a time
     return y.view(x.dtype) if _is_bfloat16(x.dtype) else y
 
 
