@@ -29,7 +29,9 @@ PIP_COMMANDS = {
     "cupy": "pip install cupy-cuda12x",
     "paddle": "pip install paddlepaddle",
     "scipy": "pip install scipy",
+    "tinygrad": "pip install tinygrad",
     "keras": "pip install keras",
+    "flax": "pip install flax",
     "numpy": "pip install numpy",
     "ml_dtypes": "pip install ml_dtypes",
 }

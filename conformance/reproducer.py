@@ -143,11 +143,12 @@ class _Writer:
         results = f"[{self.results()}]" if single else self.results()
         if flaw.kind == "shared":
             given = ", ".join(f"{name!r}: {name}" for name in flaw.want)
-            fault = "any(np.shares_memory(np.asarray(result), np.asarray(given[name])) for result in results)"
+            result, operand = self._numpy("result"), self._numpy("given[name]")
+            fault = f"any(np.shares_memory({result}, {operand}) for result in results)"
             told = "a result shares memory with"
         else:
-            given = ", ".join(f"{name!r}: ({name}, np.array({name}))" for name in flaw.want)
-            fault = "np.asarray(given[name][0]).tobytes() != given[name][1].tobytes()"
+            given = ", ".join(f"{name!r}: ({name}, {self._numpy(name)}.copy())" for name in flaw.want)
+            fault = f"{self._numpy('given[name][0]')}.tobytes() != given[name][1].tobytes()"
             told = "the call changed"
         return [
             f"given = {{{given}}}",
@@ -191,7 +192,9 @@ class _Writer:
         if flaw.kind == "shape":
             return f"tuple({result}.shape)", want, f"found == {want}"
         if flaw.kind == "dtype":
-            return f'str({result}.dtype).strip("\'>")', flaw.want, f"found.endswith({want})"
+            own = hasattr(self.macros, "dtype")
+            found = self._macro("dtype", result) if own else f'str({result}.dtype).strip("\'>")'
+            return found, flaw.want, f"found.endswith({want})"
         found = self.element(result, flaw.at)
         if flaw.want != flaw.want:
             return found, want, "found != found"
@@ -221,6 +224,10 @@ class _Writer:
         if program.startswith("vjp"):
             return self._macro("vjp", function, wrt, "cotangent" if program == "vjp" else "outer")
         return self._macro("jvp", function, wrt, ", ".join(f"{name.strip()}_tangent" for name in wrt.split(",")))
+
+    def _numpy(self, operand: str) -> str:
+        """The expression of an operand as an array of NumPy's: by the framework's own method where it needs one."""
+        return self._macro("numpy", operand) if hasattr(self.macros, "numpy") else f"np.asarray({operand})"
 
     def _macro(self, name: str, *arguments: Any, **keywords: Any) -> str:
         macro = getattr(self.macros, name, None)

@@ -53,6 +53,8 @@ CALLS = {  # backend: surface, case, programs
     "paddle": (("functional", PLAIN), ("functional", UNEVEN_ZEROS)),
     "onnx": (("functional", PLAIN), ("functional", NAMED), ("conv2d", PLAIN)),
     "onnxruntime": (("functional", PLAIN), ("dynamic", PLAIN), ("conv2d", PLAIN)),
+    "tinygrad": (("functional", PLAIN), ("functional", UNEVEN_ZEROS), ("padded", UNEVEN), ("conv2d", PLAIN)),
+    "flax": (("layer", PLAIN), ("layer", NAMED), ("layer", replace(CAUSAL, bias=False))),
     "keras-torch": KERAS,
     "keras-tensorflow": KERAS[:3],  # tf.vectorized_map lets no layer be made inside it
     "keras-jax": KERAS,

@@ -1,0 +1,91 @@
+"""Flax: the layer nnx.Conv, called with the parameters given in place of its own; arrays and transforms are JAX's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax
+import jax.numpy as jnp
+from flax import nnx
+
+from conv1d_cts.adapters import jax_adapter
+from conv1d_cts.adapters.jax_adapter import (
+    compile,
+    device_facts,
+    device_of,
+    devices,
+    eval_shape,
+    jvp,
+    native,
+    precision_switches,
+    settings,
+    shares_memory,
+    to_native,
+    to_numpy,
+    vjp,
+    vmap,
+)
+
+__all__ = [
+    "compile",
+    "device_facts",
+    "device_of",
+    "devices",
+    "eval_shape",
+    "jvp",
+    "native",
+    "precision_switches",
+    "settings",
+    "shares_memory",
+    "to_native",
+    "to_numpy",
+    "vjp",
+    "vmap",
+]
+
+name = "flax"
+versions = {"flax": flax.__version__, **jax_adapter.versions}
+dtypes = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")  # integers become float32, by design
+_NAMES = {"valid": "VALID", "same": "SAME", "same_lower": "SAME_LOWER", "causal": "CAUSAL"}
+_MODES = {"circular": "CIRCULAR", "reflect": "REFLECT"}  # each is a padding of its own: as many samples as `same`
+
+
+def _padding(padding: Any, padding_mode: str, stride: Any) -> Any:
+    """What nnx.Conv takes for a padding."""
+    if padding_mode != "zeros":
+        if padding_mode not in _MODES or padding != "same" or stride != 1:
+            raise NotImplementedError(
+                "nnx.Conv pads as 'same' without a stride does, in the modes CIRCULAR and REFLECT"
+            )
+        return _MODES[padding_mode]
+    return _NAMES.get(padding, padding) if isinstance(padding, str) else [padding]
+
+
+def conv1d(
+    x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any, padding_mode: str = "zeros"
+) -> Any:
+    """nnx.Conv, whose initializers are asked for parameters and give these."""
+    module = nnx.Conv(
+        w.shape[1] * groups,
+        w.shape[0],
+        (w.shape[2],),
+        stride,
+        padding=_padding(padding, padding_mode, stride),
+        kernel_dilation=dilation,
+        feature_group_count=groups,
+        use_bias=b is not None,
+        kernel_init=lambda *_: jnp.transpose(w, (2, 1, 0)),
+        bias_init=lambda *_: b,
+        rngs=nnx.Rngs(0),
+    )
+    return jnp.transpose(module(jnp.transpose(x, (0, 2, 1))), (0, 2, 1))
+
+
+surfaces = {"layer": conv1d}
+limits = {
+    "padding == 'full'": "nnx.Conv hands names to lax, which has VALID, SAME and SAME_LOWER, and has CAUSAL itself",
+    "padding_mode not in ('zeros', 'circular', 'reflect')": "nnx.Conv has no such mode",
+    "padding_mode in ('circular', 'reflect') and (padding != 'same' or stride > 1)": (
+        "in its modes nnx.Conv pads as 'same' does without a stride"
+    ),
+}
