@@ -45,7 +45,7 @@ __all__ = [
 
 name = "flax"
 versions = {"flax": flax.__version__, **jax_adapter.versions}
-dtypes = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")  # integers become float32, by design
+dtypes = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
 _NAMES = {"valid": "VALID", "same": "SAME", "same_lower": "SAME_LOWER", "causal": "CAUSAL"}
 _MODES = {"circular": "CIRCULAR", "reflect": "REFLECT"}  # each is a padding of its own: as many samples as `same`
 
@@ -65,6 +65,8 @@ def conv1d(
     x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any, padding_mode: str = "zeros"
 ) -> Any:
     """nnx.Conv, whose initializers are asked for parameters and give these."""
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        raise NotImplementedError("a layer's parameters are floating: nnx.Conv makes float32 of integers")
     module = nnx.Conv(
         w.shape[1] * groups,
         w.shape[0],
