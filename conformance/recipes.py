@@ -127,9 +127,6 @@ def operands(case: Case) -> Operands:
     if case.layout == "broadcast":
         for array in arrays:
             array[...] = array[:1]
-    elif case.layout == "expanded":
-        for array in arrays:
-            array[...] = array.ravel()[:1]
     for array in arrays:
         array.flags.writeable = False
     return Operands(x, w, b if case.bias else None, cotangent, tangents)

@@ -56,11 +56,6 @@ def _broadcast(a: Array) -> Array:
     return np.broadcast_to(a[:1].copy(), a.shape) if a.shape[0] else a
 
 
-def _expanded(a: Array) -> Array:
-    """One element seen everywhere, as the cotangent of a sum is. The values must be alike."""
-    return np.broadcast_to(a.ravel()[:1].copy(), a.shape)
-
-
 def _read_only(a: Array) -> Array:
     view = a.copy()
     view.flags.writeable = False
@@ -83,7 +78,6 @@ _ARRANGEMENTS: dict[str, Callable[[Array], Array]] = {
     "strided": _strided,
     "embedded": _embedded,
     "broadcast": _broadcast,
-    "expanded": _expanded,
     "read-only": _read_only,
     "unaligned": _unaligned,
 }
