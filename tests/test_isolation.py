@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import execnet
 import numpy as np
 import psutil
 import pytest
@@ -303,3 +306,26 @@ def test_in_process_gives_no_certificate(tmp_path: Path) -> None:
     assert run.returncode == pytest.ExitCode.USAGE_ERROR
     assert "--in-process proves nothing" in run.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_process_killed_before_its_gateway_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    class KilledAtFirst(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            started.append(self)
+            if len(started) == 1:
+                self.kill()
+                os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+
+    monkeypatch.setattr(subprocess, "Popen", KilledAtFirst)
+    group = execnet.Group()
+    try:
+        assert Interpreter().start(group).remote_exec("channel.send(1)").receive() == 1
+    finally:
+        group.terminate(timeout=1)
+    first, _second = started
+    assert first.returncode == -signal.SIGKILL  # None where nobody has waited for it
+    assert first.stdin is not None
+    assert first.stdin.closed

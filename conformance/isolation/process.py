@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import traceback
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -111,11 +112,29 @@ class Interpreter:
         lost = (BrokenPipeError, execnet.HostNotFound) if self.host else ()
         try:
             return group.makegateway(specification)
-        except lost:
+        except lost as error:
+            _bury(error)
             message = f"ssh does not reach {self.host}, or {self.python} does not start there"
             raise Broken({"type": "HostNotFound", "message": message, "where": ""}) from None
-        except BrokenPipeError:
+        except BrokenPipeError as error:
+            _bury(error)
             return group.makegateway(specification)
+
+
+def _bury(error: Exception) -> None:
+    """End what execnet had started before it gave up: only the frames of its error still know of that process."""
+    for frame, _line in traceback.walk_tb(error.__traceback__):
+        started = getattr(frame.f_locals.get("io"), "popen", None)
+        if started is not None:
+            started.kill()
+            started.wait()
+            _close_pipes(started)
+
+
+def _close_pipes(process: Any) -> None:
+    for pipe in (process.stdin, process.stdout):
+        with suppress(OSError):  # what was still to be written has nobody to read it
+            pipe.close()
 
 
 class BackendProcess:
@@ -251,7 +270,5 @@ class BackendProcess:
         self._popen.wait()
         self._group.terminate(timeout=0.1)
         if self._channel is None:  # execnet closes the pipes of a gateway only once it has been used
-            for pipe in (self._popen.stdin, self._popen.stdout):
-                with suppress(OSError):  # what was still to be written has nobody to read it
-                    pipe.close()
+            _close_pipes(self._popen)
         shutil.rmtree(self._folder, ignore_errors=True)
