@@ -30,7 +30,13 @@ def _compiles(text: str) -> bool:
 name = native = "tinygrad"
 versions = {"tinygrad": version("tinygrad")}
 _HALVES = {"float16": "_Float16", "bfloat16": "__bf16"}  # of which clang knows neither, one or both
-dtypes = (*(d for d, c in _HALVES.items() if _compiles(f"{c} f(void) {{ return ({c})0.0f; }}")), "float32", "float64", "int32", "int64")
+dtypes = (
+    *(d for d, c in _HALVES.items() if _compiles(f"{c} f(void) {{ return ({c})0.0f; }}")),
+    "float32",
+    "float64",
+    "int32",
+    "int64",
+)
 _MODES = {"zeros": "constant"}
 
 
