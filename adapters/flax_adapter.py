@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from conv1d_cts.adapters import jax_adapter
-from conv1d_cts.adapters.jax_adapter import (
+from conv1d_cts.adapters.jax_adapter import (  # noqa: F401 - what an adapter may offer, as JAX has it
     compile,
     device_facts,
     device_of,
@@ -25,23 +25,6 @@ from conv1d_cts.adapters.jax_adapter import (
     vjp,
     vmap,
 )
-
-__all__ = [
-    "compile",
-    "device_facts",
-    "device_of",
-    "devices",
-    "eval_shape",
-    "jvp",
-    "native",
-    "precision_switches",
-    "settings",
-    "shares_memory",
-    "to_native",
-    "to_numpy",
-    "vjp",
-    "vmap",
-]
 
 name = "flax"
 versions = {"flax": flax.__version__, **jax_adapter.versions}
