@@ -33,8 +33,8 @@ class Deviation:
     `versions` maps packages to specifiers, `cpu_flags` names instruction sets (`no amx_bf16`: one that must not be
     there) and `devices` kinds of devices, without which the entry does not apply. An applying entry of which no example
     fails is stale, except `by_chance`: what memory nobody wrote happens to hold cannot be relied on to be wrong.
-    Where the calls write what is not theirs the entry `corrupts`: what fails later in that process, and holds in a fresh
-    one, is their doing.
+    An entry `corrupts` whose calls write what is not theirs: what fails later in their process and holds in a fresh one
+    is their doing.
     `cases` are cases, as certificates print them, that every run tries: as many as it takes for each clause to meet one
     that shows the fault. An `inherited` entry is another backend's: which of its calls get there, and so which of its
     faults must show, is not ours to say, so it is never stale here.

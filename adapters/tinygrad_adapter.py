@@ -17,26 +17,16 @@ from tinygrad import Tensor
 from tinygrad import dtypes as types
 
 _COMPILER = os.environ.get("CC", "clang")
+_HALVES = "_Float16 f(void) { return (_Float16)0.0f; } __bf16 b(void) { return (__bf16)0.0f; }"
+_COMPILE = [_COMPILER, "-fsyntax-only", "-march=native", "-x", "c", "-"]
 if not shutil.which(_COMPILER):
     raise ImportError(f"tinygrad compiles its kernels by {_COMPILER}, which is not here: apt install clang, or set CC")
-
-
-def _compiles(text: str) -> bool:
-    """Whether the compiler knows what a line of C says, for this processor."""
-    command = [_COMPILER, "-fsyntax-only", "-march=native", "-x", "c", "-"]
-    return subprocess.run(command, input=text, text=True, capture_output=True, check=False).returncode == 0
-
+if subprocess.run(_COMPILE, input=_HALVES, text=True, capture_output=True, check=False).returncode:
+    raise ImportError(f"tinygrad's float16 and bfloat16 need clang 17 or newer, which {_COMPILER} is not: set CC")
 
 name = native = "tinygrad"
 versions = {"tinygrad": version("tinygrad")}
-_HALVES = {"float16": "_Float16", "bfloat16": "__bf16"}  # of which clang knows neither, one or both
-dtypes = (
-    *(d for d, c in _HALVES.items() if _compiles(f"{c} f(void) {{ return ({c})0.0f; }}")),
-    "float32",
-    "float64",
-    "int32",
-    "int64",
-)
+dtypes = ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8")
 _MODES = {"zeros": "constant"}
 
 
