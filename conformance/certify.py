@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import platform
-import signal
 import sys
 import tempfile
 from collections import Counter
@@ -17,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -27,6 +25,7 @@ import conv1d_cts
 from conv1d_cts.adapters import registry
 from conv1d_cts.conformance import plugin
 from conv1d_cts.conformance.catalog import checks
+from conv1d_cts.conformance.interruption import Interruption
 from conv1d_cts.conformance.isolation.process import Broken, Died
 from conv1d_cts.conformance.ledger import FAILURES
 from conv1d_cts.conformance.progress import Display
@@ -60,41 +59,12 @@ class Outcome:
 
 
 @dataclass
-class _Interruption:
-    """The signal that came. Only the first one interrupts, and none while the certificate is written."""
-
-    number: int = 0
-    writing: bool = False
-
-    def receive(self, number: int, frame: FrameType | None) -> None:
-        """Called by the interpreter."""
-        first, self.number = not self.number, self.number or number
-        if first and not self.writing:
-            raise KeyboardInterrupt
-
-    def check(self) -> None:
-        """Interrupt again: what is raised in a finalizer or in a callback of the garbage collector gets lost there."""
-        if self.number:
-            raise KeyboardInterrupt
-
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Receive SIGINT and SIGTERM while inside."""
-        before = {number: signal.signal(number, self.receive) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-@dataclass
 class _Observer:
     """Hands the session to the plugin, tells the display where the run is, and keeps what went wrong in the suite."""
 
     session: Session
     display: Display
-    interruption: _Interruption
+    interruption: Interruption
     problems: list[str] = field(default_factory=list)
     _started: bool = False
     _chapters: set[str] = field(default_factory=set)
@@ -193,7 +163,7 @@ def _for_workers(options: Options) -> list[str]:
     ]  # fmt: skip
 
 
-def _run_checks(session: Session, display: Display, interruption: _Interruption) -> list[str]:
+def _run_checks(session: Session, display: Display, interruption: Interruption) -> list[str]:
     """Carry out every check; what went wrong in the suite, one line each."""
     observer = _Observer(session, display, interruption)
     folder = Path(plugin.__file__).parent
@@ -207,7 +177,7 @@ def certify(options: Options, folder: Path, display: Display, taken: Collection[
 
     A user's mistake, an installation that lacks something and an interruption become outcomes, not exceptions.
     """
-    interruption = _Interruption()
+    interruption = Interruption()
     with interruption.watched(), _away_from_the_user():
         try:
             with display:
@@ -217,7 +187,7 @@ def certify(options: Options, folder: Path, display: Display, taken: Collection[
 
 
 def _certify(
-    options: Options, folder: Path, display: Display, taken: Collection[Path], interruption: _Interruption
+    options: Options, folder: Path, display: Display, taken: Collection[Path], interruption: Interruption
 ) -> Outcome:
     try:
         session = Session(options)
@@ -238,7 +208,7 @@ def _certify(
     return _outcome(certificate, path, problems, interruption.number)
 
 
-def _carry_out(session: Session, display: Display, interruption: _Interruption) -> list[str]:
+def _carry_out(session: Session, display: Display, interruption: Interruption) -> list[str]:
     """The checks; pytest swallows an interruption among them, and one outside them ends them as well."""
     try:
         return _run_checks(session, display, interruption)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite
+from pathlib import Path
 from typing import Any
 
 from conv1d_cts.adapters.conditions import Condition
@@ -109,6 +111,12 @@ class Tally:
         self.counts["deviating"] += 1
         first = {"message": message, "case": case, "examples": 0}
         self.deviating.setdefault(deviation, first)["examples"] += 1
+
+    def err(self, error: Exception) -> None:
+        """The suite itself failed: the clause is not judged."""
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        message = f"{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})"
+        self.kind, self.failure = "error", {"message": message}
 
     def shown(self, deviation: Deviation) -> int:
         """Examples of which the deviation took the process; 0 for one that is no death."""

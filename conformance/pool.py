@@ -187,7 +187,7 @@ def pairs(rng: random.Random, dtypes: tuple[str, ...], modes: tuple[str, ...]) -
         yield make(rng, dict(zip(classes, row, strict=True)))
 
 
-_LADDER = (
+EXTENTS = (
     "n",
     "c_in_per_group",
     "c_out_per_group",
@@ -294,26 +294,31 @@ def _tiled(rng: random.Random) -> Iterator[Geometry]:
         yield Geometry(rng.randint(1, 2), 2 * groups, 3 * groups, length, kernel, stride, dilation, groups)
 
 
+def at_size(rng: random.Random, name: str, size: int, dtypes: tuple[str, ...]) -> Case:
+    """One extent at a size, the others small."""
+    others = {
+        "n": rng.randint(1, 3), "c_in_per_group": rng.randint(1, 4), "c_out_per_group": rng.randint(1, 4),
+        "kernel": rng.randint(1, 4), "stride": rng.choice((1, 1, 2, 3)), "dilation": rng.choice((1, 1, 2)),
+        "groups": rng.choice((1, 1, 2, 3)), "lo": rng.choice((0, 0, 1, 2)), "hi": rng.choice((0, 0, 1, 2)),
+    }  # fmt: skip
+    if rng.random() < 0.5:  # nothing but the one extent is out of the ordinary
+        others |= {"stride": 1, "dilation": 1, "groups": 1}
+    if name not in ("length", "l_out"):
+        others["l_out"] = rng.randint(2, 9)
+    if name == "groups":
+        others |= {"c_in_per_group": rng.randint(1, 2), "c_out_per_group": rng.randint(1, 2)}
+    if name == "dilation":
+        others["kernel"] = rng.randint(2, 3)
+    return _extents(rng, rng.choice(dtypes[:2]), {**others, name: size})
+
+
 def powers_of_two(rng: random.Random, exponents: Iterable[int], dtypes: tuple[str, ...]) -> Iterator[Case]:
     """Each extent in turn at a power of two, one past it, and now and then one before it; the others small."""
     for exponent in exponents:
-        for name in _LADDER:
+        for name in EXTENTS:
             size = 2**exponent
             for value in (size, size + 1, *([size - 1] if rng.random() < 1 / 3 else [])):
-                others = {
-                    "n": rng.randint(1, 3), "c_in_per_group": rng.randint(1, 4), "c_out_per_group": rng.randint(1, 4),
-                    "kernel": rng.randint(1, 4), "stride": rng.choice((1, 1, 2, 3)), "dilation": rng.choice((1, 1, 2)),
-                    "groups": rng.choice((1, 1, 2, 3)), "lo": rng.choice((0, 0, 1, 2)), "hi": rng.choice((0, 0, 1, 2)),
-                }  # fmt: skip
-                if rng.random() < 0.5:  # nothing but the one extent is out of the ordinary
-                    others |= {"stride": 1, "dilation": 1, "groups": 1}
-                if name not in ("length", "l_out"):
-                    others["l_out"] = rng.randint(2, 9)
-                if name == "groups":
-                    others |= {"c_in_per_group": rng.randint(1, 2), "c_out_per_group": rng.randint(1, 2)}
-                if name == "dilation":
-                    others["kernel"] = rng.randint(2, 3)
-                yield _extents(rng, rng.choice(dtypes[:2]), {**others, name: value})
+                yield at_size(rng, name, value, dtypes)
 
 
 @cache

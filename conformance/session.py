@@ -6,7 +6,6 @@ import json
 import platform
 import re
 import time
-import traceback
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -146,6 +145,10 @@ class Session:
         """The backend's name, as its adapter gives it."""
         return str(self.description["name"])
 
+    def trial(self, surface: str) -> Trial:
+        """The engine that tries checks on a surface."""
+        return self._trials[surface]
+
     def run(self, check: Check, surface: str, last: bool = True) -> Tally:
         """Carry out a check on a surface and keep what came of it; a failure of the suite itself is an `error`.
 
@@ -155,9 +158,8 @@ class Session:
         try:
             tally = self._trials[surface].run(check, earlier, last)
         except Exception as error:
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            message = f"{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})"
-            tally = Tally(check.clause, surface, check.minimum, kind="error", failure={"message": message})
+            tally = Tally(check.clause, surface, check.minimum)
+            tally.err(error)
         tally.backend_seconds = self.backend.seconds - before
         earlier.append(tally)
         return tally

@@ -59,7 +59,7 @@ class Trial:
         tally = Tally(check.clause, self.surface.name, check.minimum)
         seen = []
         for example in self._examples(check):
-            seen.append((self._try(check, example, tally), example))
+            seen.append((self.attempt(check, example, tally), example))
             if tally.kind:
                 break
         found = [(finding, example) for finding, example in seen if finding]
@@ -92,7 +92,7 @@ class Trial:
         fixed = {**check.extra, **self._place()}
         return any(limit.when.names <= fixed.keys() and limit.when.holds(fixed) for limit in self.limits)
 
-    def _try(self, check: Check, example: Example, tally: Tally) -> str | None:
+    def attempt(self, check: Check, example: Example, tally: Tally) -> str | None:
         """Count what comes of one example; the behaviour that the body found, where it held and names one."""
         facts = self.facts(check, example)
         limit = self.limit(facts)

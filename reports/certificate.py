@@ -98,6 +98,14 @@ class Combined(TypedDict):
     of: int
 
 
+class Fuzzing(TypedDict):
+    """Examples beside those of the seed, the seconds they took, and the rows (id, surface) that fail by them."""
+
+    seconds: float
+    examples: int
+    failures: list[dict[str, str]]
+
+
 class Certificate(TypedDict):
     """Everything the suite learnt about one backend."""
 
@@ -110,6 +118,7 @@ class Certificate(TypedDict):
     coverage: NotRequired[dict[str, dict[str, int]]]
     combinations: NotRequired[dict[str, Combined]]
     limits: list[LimitRow]
+    fuzzing: NotRequired[Fuzzing]
     run: dict[str, Any]
 
 

@@ -179,6 +179,15 @@ def how(certificate: Certificate, evidence: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def fuzzing(certificate: Certificate) -> str:
+    """What was tried beside the cases of the seed, in one line; empty where nothing was."""
+    if "fuzzing" not in certificate:
+        return ""
+    more = certificate["fuzzing"]
+    tried = f"{more['examples']:,} examples beside those of the seed"
+    return f"fuzzed for {more['seconds'] / 60:.1f} minutes, {tried}: {len(more['failures']) or 'nothing'} more failed"
+
+
 def case_line(case: Mapping[str, Any]) -> str:
     """A case on one line, but for what is as plain as can be: `n=1  c_in=2  length=7  kernel=3`."""
     order = sorted(case, key=lambda key: (_FIELDS.index(key) if key in _FIELDS else len(_FIELDS), key))

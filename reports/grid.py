@@ -237,6 +237,8 @@ def _facts(certificate: Certificate) -> Iterable[tuple[str, str]]:
     yield "versions", visible(", ".join(f"{name} {number}" for name, number in versions))
     yield "device", facts.device(certificate)
     yield "suite", visible(f"{suite['version']}, profile {suite['profile']}, seed {suite['seed']}")
+    if more := facts.fuzzing(certificate):
+        yield "fuzzing", more
     for key in sorted(run):
         value = run[key]
         yield one_line(key, 40), shorten(visible(value if isinstance(value, str) else json.dumps(value)), 300)

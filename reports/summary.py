@@ -33,6 +33,8 @@ def _notes(certificates: Iterable[Certificate], broken: Iterable[str]) -> Iterat
         if not certificate["suite"]["complete"]:
             yield from (f"> **Partial:** the run of {markdown(_title(certificate))} was cut short.", "")
     for certificate in certificates:
+        if more := facts.fuzzing(certificate):
+            yield from (f"> {markdown(_title(certificate))} was {more}.", "")
         for line in facts.arithmetic(certificate):
             yield from (f"> **{markdown(_title(certificate))}:** {markdown(line)}.", "")
     if any(facts.warnings(certificate) for certificate in certificates):

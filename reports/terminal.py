@@ -81,4 +81,7 @@ def _notes(certificates: Sequence[Certificate]) -> list[str]:
         notes.append("A failed SHOULD is a warning: it is counted and denies nothing.")
     if any(not certificate["suite"]["complete"] for certificate in certificates):
         notes.append("A partial run was cut short: what it did not try says nothing.")
-    return notes
+    fuzzed = (
+        (one_line(certificate["backend"]["name"], 60), facts.fuzzing(certificate)) for certificate in certificates
+    )
+    return notes + [f"{name} was {more}." for name, more in fuzzed if more]

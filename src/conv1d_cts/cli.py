@@ -1,4 +1,4 @@
-"""The command line: list, certify, new-adapter, vectors, report, diff, history, explain.
+"""The command line: list, certify, fuzz, new-adapter, vectors, report, diff, history, explain.
 
 A user's mistake is one line and exit code 2, never a traceback.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import click
 
 import conv1d_cts
-from conv1d_cts.commands import adapting, certifying, explaining, reporting
+from conv1d_cts.commands import adapting, certifying, explaining, fuzzing, reporting
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -18,7 +18,7 @@ def main() -> None:
 
 
 for command in (
-    adapting.list_backends, certifying.certify_backends, adapting.new_adapter, adapting.vectors,
+    adapting.list_backends, certifying.certify_backends, fuzzing.go_on, adapting.new_adapter, adapting.vectors,
     reporting.merge, reporting.compare, reporting.tell_history, explaining.explain,
 ):  # fmt: skip
     main.add_command(command)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from rich.console import Console
 
 from conv1d_cts import reports
 from conv1d_cts.adapters import registry
-from conv1d_cts.commands.common import FILE, FOLDER, Mistake, make_folder, say
+from conv1d_cts.commands.common import FILE, FOLDER, Mistake, interpreter_at, make_folder, say
 from conv1d_cts.conformance.certify import SUITE, Outcome, certify
 from conv1d_cts.conformance.pool import PROFILES
 from conv1d_cts.conformance.progress import display
@@ -63,7 +62,7 @@ def certify_backends(
     deviation no longer occurs; 2: usage; 3: the suite or the installation failed.
     """
     _check_backends(backends)
-    interpreter = (python or "python3") if host else _interpreter(python or sys.executable)
+    interpreter = (python or "python3") if host else interpreter_at(python or sys.executable)
     if deviations is not None and len(backends) > 1:
         raise Mistake("--deviations belongs to one backend")
     if quiet and verbose:
@@ -96,14 +95,6 @@ def _check_backends(backends: Sequence[str]) -> None:
             registry.find(backend)
     except (registry.UnknownBackendError, FileNotFoundError) as mistake:
         raise Mistake(str(mistake)) from None
-
-
-def _interpreter(python: str) -> str:
-    """The path of the interpreter; not that of what it links to, which would leave its virtual environment."""
-    found = shutil.which(python)
-    if found is None:
-        raise Mistake(f"no interpreter {python!r}")
-    return str(Path(found).absolute())
 
 
 def _certify_one(options: Options, folder: Path, taken: list[Path], told: int) -> Outcome:

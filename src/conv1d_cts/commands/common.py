@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -31,3 +32,11 @@ def make_folder(folder: Path) -> None:
             pass
     except OSError as error:
         raise Mistake(f"cannot write to {folder}: {error.strerror}") from None
+
+
+def interpreter_at(python: str) -> str:
+    """The path of the interpreter; not that of what it links to, which would leave its virtual environment."""
+    found = shutil.which(python)
+    if found is None:
+        raise Mistake(f"no interpreter {python!r}")
+    return str(Path(found).absolute())
