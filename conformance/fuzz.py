@@ -87,9 +87,7 @@ class Target:
             made = self._made_of(possible) if possible else []
             assume(made)
             example = data.draw(st.sampled_from(made))
-            if (
-                not self.tally.kind
-            ):  # once it has failed Hypothesis asks whether it does so again; the trial has seen to that
+            if not self.tally.kind:  # Hypothesis asks a second time, and the trial has already tried it again
                 self.trial.attempt(self.check, example, self.tally)
             if self.tally.kind:
                 raise _Found
