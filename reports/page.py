@@ -16,8 +16,9 @@ def page(
     broken: Sequence[str],
     clauses: Mapping[str, Clause],
     prose: Mapping[str, str],
+    contradictions: Sequence[str] = (),
 ) -> str:
-    """The HTML page, with the prose of each chapter by its title.
+    """The HTML page, with the prose of each chapter by its title, and lines on what was not read or is contradicted.
 
     Its Content-Security-Policy allows this style and this script, by hash, and nothing else.
     """
@@ -25,7 +26,7 @@ def page(
     shown = grid.panels(certificates)
     chapters = grid.chapters(shown, clauses, prose)
     seen = {row["verdict"] for certificate in certificates for row in certificate["clauses"]}
-    return (
+    html = (
         environment()
         .get_template("index.html.j2")
         .render(
@@ -41,9 +42,14 @@ def page(
             verdicts=[verdict for verdict in facts.VERDICTS if verdict in seen],
             speed=list(pictures.speed(certificates)),
             drawn=pictures.available(),
-            broken=[visible(line) for line in broken],
+            notices=_notices({"Not read": broken, "Contradictions": contradictions}),
         )
     )
+    return html.replace("&#39;", "'")  # conditions are full of them, and no attribute here is in single quotes
+
+
+def _notices(lines: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    return {title: [visible(line) for line in found] for title, found in lines.items() if found}
 
 
 def _headline(certificates: Sequence[Certificate]) -> str:

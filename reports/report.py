@@ -9,6 +9,7 @@ from pathlib import Path
 from conv1d_cts.reports import badges
 from conv1d_cts.reports.certificate import Certificate, load_folder
 from conv1d_cts.reports.junit import junit
+from conv1d_cts.reports.merging import contradictions, merged
 from conv1d_cts.reports.page import page
 from conv1d_cts.reports.summary import summary
 from conv1d_cts.spec.clauses import clauses, prose
@@ -16,7 +17,7 @@ from conv1d_cts.spec.clauses import clauses, prose
 
 @dataclass(frozen=True, slots=True)
 class ReportPaths:
-    """What was written, what it was made from, and one line for each file that could not be read."""
+    """What was written, what it was made from, and one line for each file that could not be read, and contradiction."""
 
     index: Path
     summary: Path
@@ -24,11 +25,13 @@ class ReportPaths:
     badges: tuple[Path, ...]
     certificates: tuple[Certificate, ...]
     broken: tuple[str, ...]
+    contradictions: tuple[str, ...]
 
 
 def write_report(folder: Path) -> ReportPaths:
     """Write index.html, summary.md, junit.xml and badges/ beside the certificates. Raises OSError."""
-    found, broken = load_folder(folder)
+    read, broken = load_folder(folder)
+    found, differing = merged(read), contradictions(read)
     certificates, spec = tuple(found.values()), clauses()
     paths = ReportPaths(
         folder / "index.html",
@@ -37,9 +40,10 @@ def write_report(folder: Path) -> ReportPaths:
         tuple(_badges(folder / "badges", found)),
         certificates,
         tuple(broken),
+        tuple(differing),
     )
-    paths.index.write_text(page(certificates, broken, spec, prose()), encoding="utf-8", newline="\n")
-    paths.summary.write_text(summary(certificates, broken, spec), encoding="utf-8", newline="\n")
+    paths.index.write_text(page(certificates, broken, spec, prose(), differing), encoding="utf-8", newline="\n")
+    paths.summary.write_text(summary(certificates, broken, spec, differing), encoding="utf-8", newline="\n")
     paths.junit.write_bytes(junit(certificates, spec))
     return paths
 

@@ -17,18 +17,26 @@ _HEADINGS: Final = (
 _LIMIT: Final = 4000
 
 
-def summary(certificates: Sequence[Certificate], broken: Sequence[str], clauses: Mapping[str, Clause]) -> str:
+def summary(
+    certificates: Sequence[Certificate],
+    broken: Sequence[str],
+    clauses: Mapping[str, Clause],
+    contradictions: Sequence[str] = (),
+) -> str:
     """The Markdown page: one table, then every failure and each deviation once, with a case and its reproducer."""
-    lines = ["# conv1d conformance", "", *_notes(certificates, broken), *_table(certificates), *_accuracy(certificates)]
+    lines = ["# conv1d conformance", "", *_notes(certificates, broken, contradictions), *_table(certificates)]
+    lines += _accuracy(certificates)
     lines += _arithmetic(certificates)
     for certificate in certificates:
         lines += _details(certificate, clauses)
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _notes(certificates: Iterable[Certificate], broken: Iterable[str]) -> Iterator[str]:
+def _notes(certificates: Iterable[Certificate], broken: Iterable[str], contradictions: Iterable[str]) -> Iterator[str]:
     for line in broken:
         yield from (f"> **Not read:** {markdown(line)}", "")
+    for line in contradictions:
+        yield from (f"> **Contradiction:** {markdown(line)}", "")
     for certificate in certificates:
         if not certificate["suite"]["complete"]:
             yield from (f"> **Partial:** the run of {markdown(_title(certificate))} was cut short.", "")

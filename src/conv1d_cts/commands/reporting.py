@@ -17,6 +17,9 @@ from conv1d_cts.conformance.certify import SUITE
 def merge(folder: Path) -> None:
     """Merge the certificates of DIR into index.html, summary.md, junit.xml and badges.
 
+    Several of one backend, from other machines or of other surfaces, count as one; where they contradict each other is
+    said.
+
     Exit code 2 where DIR holds no certificate, 3 where one of its files can't be read as one.
     """
     if not any(folder.glob("*.json")):
@@ -26,7 +29,7 @@ def merge(folder: Path) -> None:
     except OSError as error:
         raise Mistake(f"cannot write to {folder}: {error.strerror}") from None
     reports.show(paths.certificates)
-    for line in paths.broken:
+    for line in (*paths.broken, *(f"contradiction: {line}" for line in paths.contradictions)):
         say(line)
     click.echo(paths.index.resolve())
     sys.exit(SUITE if paths.broken else 0)
