@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import HealthCheck, Phase, Verbosity, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.database import DirectoryBasedExampleDatabase
 from hypothesis.errors import Unsatisfiable
@@ -79,8 +79,8 @@ class Target:
     def _made_of(self, case: Case) -> list[Any]:
         return [example for example in self.check.select((case,)) if example not in self._always]
 
-    def test(self, database: Path) -> Callable[[], None]:
-        """A Hypothesis test of what failed before and of a few new examples; it raises where one fails."""
+    def go_on(self, database: Path) -> None:
+        """Try what failed before and a few new examples, until one fails."""
 
         def attempt(case: Case, data: st.DataObject) -> None:
             possible = nearest(case, lambda relative: self.trial.limit(relative.facts()) is None)
@@ -99,9 +99,17 @@ class Target:
             phases=(Phase.reuse, Phase.generate),  # the trial shrinks, and knows what a smaller case must not be
             suppress_health_check=list(HealthCheck),
             deadline=None,
+            verbosity=Verbosity.quiet,
             print_blob=False,
         )
-        return options(given(drawn(float_dtypes(self.trial.surface, self.trial.limits)), st.data())(attempt))
+        strategy = drawn(float_dtypes(self.trial.surface, self.trial.limits))
+        test = options(given(strategy, st.data())(attempt))
+        try:
+            test()
+        except (_Found, Unsatisfiable):  # a failure, which the tally has; no case for this check among many
+            pass
+        except Exception as error:
+            self.tally.err(error)
 
 
 def _word(text: str) -> str:
@@ -126,20 +134,15 @@ def fuzz(found: Iterable[Target], database: Path, seconds: float, tell: Callable
     A target that has failed is left alone from then on.
     """
     end = time.monotonic() + seconds
-    left = [(target.tally, target.test(database)) for target in found]
+    left = list(found)
     while left:
         random.shuffle(left)  # a short run is not always of the same checks
-        for tally, test in left:
+        for target in left:
             if time.monotonic() >= end:
                 return
-            try:
-                test()
-            except (_Found, Unsatisfiable):  # a failure, which the tally has; no case for this check among many
-                pass
-            except Exception as error:
-                tally.err(error)
-            tell(tally)
-        left = [(tally, test) for tally, test in left if not tally.kind]
+            target.go_on(database)
+            tell(target.tally)
+        left = [target for target in left if not target.tally.kind]
 
 
 def amended(certificate: dict[str, Any], tallies: Sequence[Tally], seconds: float) -> dict[str, Any]:
