@@ -38,8 +38,8 @@ _AT_ONCE = 10  # examples that a check gets before the next one's turn
 def _of_classes(draw: st.DrawFn, dtypes: tuple[str, ...]) -> Case:
     """A case with any class of each parameter, as those of the covering arrays are made."""
     classes = {**CLASSES, "dtype": dtypes}
-    row = {name: draw(st.sampled_from(values)) for name, values in classes.items()}
-    return make(draw(st.randoms(use_true_random=False)), row)
+    chosen = {name: draw(st.sampled_from(values)) for name, values in classes.items()}
+    return make(draw(st.randoms(use_true_random=False)), chosen)
 
 
 @st.composite

@@ -120,16 +120,23 @@ def test_from_the_command_line_until_it_is_stopped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "said"),
-    [("", "to go on from: conv1d-cts certify"), ("0.1", "is of scratch 0.1, and here is numpy")],
+    ("certified", "said"),
+    [
+        ((), "to go on from: conv1d-cts certify"),
+        (("functional",), "is of scratch 0.1, and here is numpy"),
+        (("layer",), "has no surface 'functional'; it has: layer"),
+    ],
 )
-def test_it_goes_on_from_a_certificate_of_the_same_backend(tmp_path: Path, version: str, said: str) -> None:
-    if version:
-        reports.dump(make_certificate("scratch", version=version), tmp_path / "scratch-cpu.json")
+def test_it_goes_on_from_a_certificate_of_the_same_backend(
+    tmp_path: Path, certified: tuple[str, ...], said: str
+) -> None:
+    if certified:
+        reports.dump(make_certificate("scratch", version="0.1", surfaces=certified), tmp_path / "scratch-cpu.json")
     done = subprocess.run(
-        [*COMMAND, str(adapter_file(tmp_path)), "--minutes", "1", "--out", str(tmp_path)],
+        [*COMMAND, str(adapter_file(tmp_path)), "--minutes", "1", "--surface", "functional", "--out", str(tmp_path)],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "fuzzing").exists()

@@ -53,10 +53,10 @@ def go_on(
     its time. Exit code 0: nothing new; 1: a MUST clause failed; 2: usage; 3: the suite failed.
     """
     options = Options(backend, device, surfaces, python=interpreter_at(python or sys.executable))
-    make_folder(kept := database or out / "fuzzing")
     with (interruption := Interruption()).watched(), closing(_session(options)) as session:
         path = certificate_path(out, session.name, session.options.device)
-        targets = fuzz.targets(session, _open(_certificate(path, session), surfaces))
+        targets = fuzz.targets(session, _open(_certificate(path, session)))
+        make_folder(kept := database or out / "fuzzing")
         started = time.monotonic()
         try:
             _fuzz(targets, kept, minutes)
@@ -92,6 +92,9 @@ def _certificate(path: Path, session: Session) -> reports.Certificate:
     if not path.is_file():
         raise Mistake(f"no certificate {path} to go on from: conv1d-cts certify {session.options.backend}")
     certificate = _load(path)
+    for surface in session.options.surfaces:
+        if surface not in certificate["backend"]["surfaces"]:
+            raise Mistake(f"{path} has no surface {surface!r}; it has: {', '.join(certificate['backend']['surfaces'])}")
     here, there = session.description["versions"], certificate["backend"]["versions"]
     if here != there:
         raise Mistake(f"{path} is of {_versions(there)}, and here is {_versions(here)}: certify it again")
@@ -102,14 +105,10 @@ def _versions(versions: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items()) or "nothing"
 
 
-def _open(certificate: reports.Certificate, surfaces: tuple[str, ...]) -> set[tuple[str, str]]:
-    """The clauses and surfaces of which the certificate knows no failure, on the surfaces that were asked for."""
-    return {
-        (row["id"], row["surface"])
-        for row in certificate["clauses"]
-        if row["verdict"] not in (*FAILURES, "error")
-        and row["surface"] in (surfaces or certificate["backend"]["surfaces"])
-    }
+def _open(certificate: reports.Certificate) -> set[tuple[str, str]]:
+    """The clauses and surfaces of which the certificate knows no failure."""
+    rows = (row for row in certificate["clauses"] if row["verdict"] not in (*FAILURES, "error"))
+    return {(row["id"], row["surface"]) for row in rows}
 
 
 def _fuzz(targets: Sequence[fuzz.Target], database: Path, minutes: float | None) -> None:
