@@ -179,6 +179,11 @@ def how(certificate: Certificate, evidence: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def cut_short(certificate: Certificate) -> bool:
+    """Whether the run began and did not come to its end."""
+    return not certificate["suite"]["complete"] and certificate["verdict"] != "error"
+
+
 def fuzzing(certificate: Certificate) -> str:
     """What was tried beside the cases of the seed, in one line; empty where nothing was."""
     if "fuzzing" not in certificate:

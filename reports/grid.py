@@ -203,8 +203,8 @@ def _sentence(certificate: Certificate) -> str:
         "partial": "Not certified: the run was cut short, so this is only part of the picture.",
         "error": "Not judged: the suite or the installation failed. This says nothing about the backend.",
     }[certificate["verdict"]]
-    cut_short = not certificate["suite"]["complete"] and certificate["verdict"] != "partial"
-    return f"{said} The run was cut short, so there may be more." if cut_short else said
+    further = facts.cut_short(certificate) and certificate["verdict"] != "partial"
+    return f"{said} The run was cut short, so there may be more." if further else said
 
 
 def _number(clauses: int) -> str:

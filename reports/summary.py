@@ -38,7 +38,7 @@ def _notes(certificates: Iterable[Certificate], broken: Iterable[str], contradic
     for line in contradictions:
         yield from (f"> **Contradiction:** {markdown(line)}", "")
     for certificate in certificates:
-        if not certificate["suite"]["complete"]:
+        if facts.cut_short(certificate):
             yield from (f"> **Partial:** the run of {markdown(_title(certificate))} was cut short.", "")
     for certificate in certificates:
         if more := facts.fuzzing(certificate):

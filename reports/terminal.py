@@ -79,7 +79,7 @@ def _notes(certificates: Sequence[Certificate]) -> list[str]:
     notes = ["", "Counts are clauses, each on every surface: passed, failed, deviating, unsupported."]
     if any(facts.warnings(certificate) for certificate in certificates):
         notes.append("A failed SHOULD is a warning: it is counted and denies nothing.")
-    if any(not certificate["suite"]["complete"] for certificate in certificates):
+    if any(map(facts.cut_short, certificates)):
         notes.append("A partial run was cut short: what it did not try says nothing.")
     fuzzed = (
         (one_line(certificate["backend"]["name"], 60), facts.fuzzing(certificate)) for certificate in certificates

@@ -39,6 +39,13 @@ def test_the_summary_has_a_row_for_each_backend_and_a_section_for_each_finding()
     assert "**fail** (SHOULD: a warning)" in text
 
 
+def test_what_could_not_even_begin_was_not_cut_short() -> None:
+    broken = make_certificate("mlx", verdict="error", complete=False, verdicts=dict.fromkeys(CLAUSES, "error"))
+    out = io.StringIO()
+    show([broken], Console(file=out, width=80))
+    assert "cut short" not in out.getvalue() + summary([broken], [], CLAUSES)
+
+
 def test_hostile_strings_cannot_change_the_structure_of_the_summary() -> None:
     issued = make_certificate(HOSTILE, version=HOSTILE, device=HOSTILE, surfaces=(HOSTILE,), verdicts={"OP-1": LOUD})
     text = summary([issued], [HOSTILE], CLAUSES)
