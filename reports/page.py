@@ -56,7 +56,9 @@ def _headline(certificates: Sequence[Certificate]) -> str:
     certified = sum(certificate["verdict"] in facts.CERTIFIED for certificate in certificates)
     if not certificates:
         return "No certificate was found."
+    if len(certificates) == 1:
+        return "This backend is certified." if certified else "This backend is not certified."
     if certified == len(certificates):
-        return "Every backend here is certified." if certified > 1 else "This backend is certified."
+        return "Every backend here is certified."
     verb = "is" if certified == 1 else "are"
     return f"{certified or 'None'} of {len(certificates)} backends {verb} certified."

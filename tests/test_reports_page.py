@@ -44,6 +44,21 @@ def shown() -> Reader:
     return Reader(page(list(make_set().values()), ["old-cpu.json: certificate schema 7 is unknown"], CLAUSES, {}))
 
 
+@pytest.mark.parametrize(
+    ("verdicts", "said"),
+    [
+        (["conformant"], "This backend is certified."),
+        (["nonconformant"], "This backend is not certified."),
+        (["conformant", "conformant with deviations"], "Every backend here is certified."),
+        (["conformant", "error"], "1 of 2 backends is certified."),
+        (["partial", "error"], "None of 2 backends are certified."),
+    ],
+)
+def test_the_headline_counts(verdicts: list[str], said: str) -> None:
+    several = [make_certificate(f"backend{n}", verdict=verdict) for n, verdict in enumerate(verdicts)]
+    assert f"<h1>{said}</h1>" in page(several, [], CLAUSES, {})
+
+
 def test_the_first_lines_say_who_is_certified(shown: Reader) -> None:
     for line in (
         "2 of 5 backends are certified.",
