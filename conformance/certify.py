@@ -40,7 +40,6 @@ from conv1d_cts.conformance.session import (
 from conv1d_cts.spec.clauses import clauses
 
 AS_EXPECTED, UNEXPECTED, USAGE, SUITE = 0, 1, 2, 3
-_LINE = 300  # characters of a finding, told while the run goes on
 _SIGNAL = 128  # what a shell adds to the number of the signal that ended a process
 
 
@@ -103,9 +102,7 @@ class _Observer:
         for tally in (tally for tallies in self.session.tallies.values() for tally in tallies if tally.kind):
             if id(tally) not in self._told:
                 self._told.add(id(tally))
-                text = f"{tally.kind}: {tally.clause} on {tally.surface}: {tally.failure.get('message', '')}"
-                line = " ".join(text.split())[:_LINE]
-                self.display.found("".join(c if c.isprintable() else "?" for c in line))
+                self.display.found(tally.line)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:

@@ -21,6 +21,7 @@ VERDICTS = (
     "error", "crash", "hang", "exit", "fail", "deviation", "vacuous", "refused", "unsupported", "not run", "pass",
 )  # fmt: skip
 FAILURES = ("crash", "hang", "exit", "fail")
+_LINE = 300  # characters of a failure that is told while the run goes on
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,12 @@ class Tally:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         message = f"{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})"
         self.kind, self.failure = "error", {"message": message}
+
+    @property
+    def line(self) -> str:
+        """The unexpected failure in one printable line, told while the run goes on."""
+        text = f"{self.kind}: {self.clause} on {self.surface}: {self.failure.get('message', '')}"
+        return "".join(c if c.isprintable() else "?" for c in " ".join(text.split())[:_LINE])
 
     def shown(self, deviation: Deviation) -> int:
         """Examples of which the deviation took the process; 0 for one that is no death."""

@@ -117,11 +117,12 @@ def power(measured: Mapping[str, Any]) -> str:
 def arithmetic(certificate: Certificate) -> list[str]:
     """One line a sentence on the arithmetic, with surfaces and switch: of the looser classes alone, worst first."""
     rows = [row for row in certificate["arithmetic"] if row["class"] not in TIGHT]
-    sentences = dict.fromkeys(row["text"] for row in sorted(rows, key=_looseness, reverse=True))
+    sentences = dict.fromkeys(row["text"] for row in sorted(rows, key=looseness, reverse=True))
     return [one_line(_told(text, [row for row in rows if row["text"] == text], certificate), 400) for text in sentences]
 
 
-def _looseness(row: ArithmeticRow) -> int:
+def looseness(row: ArithmeticRow) -> int:
+    """The place of a row's class among the classes, the tightest first; what is in no class comes before all."""
     return CLASSES.index(row["class"]) if row["class"] in CLASSES else -1
 
 
@@ -135,7 +136,7 @@ def _told(text: str, rows: list[ArithmeticRow], certificate: Certificate) -> str
 def classes(certificate: Certificate) -> dict[str, list[str]]:
     """The dtypes of each class of arithmetic, the tightest first; a dtype counts as the loosest of its surfaces."""
     loosest: dict[str, str] = {}
-    for row in sorted(certificate["arithmetic"], key=_looseness):
+    for row in sorted(certificate["arithmetic"], key=looseness):
         loosest[row["dtype"]] = row["class"]
     order = dict.fromkeys(row["dtype"] for row in certificate["arithmetic"])
     found = {name: [dtype for dtype in order if loosest[dtype] == name] for name in (*CLASSES, "unknown")}

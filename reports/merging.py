@@ -12,8 +12,8 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from itertools import chain, combinations
 from typing import Any, TypeVar, cast
 
-from conv1d_cts.conformance.arithmetic.classes import ORDER
 from conv1d_cts.conformance.ledger import FAILURES, VERDICTS, overall
+from conv1d_cts.reports import facts
 from conv1d_cts.reports.certificate import Certificate, ClauseRow
 from conv1d_cts.reports.text import one_line
 
@@ -80,6 +80,10 @@ def _one(parts: Sequence[Certificate], stems: Sequence[str]) -> Certificate:
         return parts[0]
     first = parts[0]
     rows = _rows(parts)
+    arithmetic = _grouped(
+        [row for part in parts for row in part["arithmetic"]], lambda row: (row["surface"], row["dtype"])
+    )
+    limits = _grouped([row for part in parts for row in part["limits"]], lambda row: (row.get("surface"), row["when"]))
     complete = all(row["verdict"] != "not run" for row in rows)
     one = {
         **first,
@@ -87,16 +91,12 @@ def _one(parts: Sequence[Certificate], stems: Sequence[str]) -> Certificate:
         "backend": {**first["backend"], "surfaces": _surfaces(parts)},
         "verdict": overall(cast(list[dict[str, Any]], rows), complete),
         "clauses": rows,
-        "arithmetic": [_loosest(rows) for rows in _grouped(_all(parts, "arithmetic"), _of_dtype)],
-        "limits": [rows[0] for rows in _grouped(_all(parts, "limits"), lambda row: (row.get("surface"), row["when"]))],
+        "arithmetic": [max(found, key=facts.looseness) for found in arithmetic],
+        "limits": [found[0] for found in limits],
         "run": {**first["run"], **_times(parts), "merged": ", ".join(stems)},
         **_fuzzing(parts),
     }
     return cast(Certificate, one)
-
-
-def _all(parts: Iterable[Certificate], name: str) -> list[dict[str, Any]]:
-    return [row for part in parts for row in cast(dict[str, Any], part)[name]]
 
 
 def _surfaces(parts: Iterable[Certificate]) -> list[str]:
@@ -118,14 +118,6 @@ def _judged(row: ClauseRow) -> bool:
 
 def _rank(row: ClauseRow) -> int:
     return VERDICTS.index(row["verdict"])
-
-
-def _of_dtype(row: Mapping[str, Any]) -> tuple[str, str]:
-    return row["surface"], row["dtype"]
-
-
-def _loosest(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    return max(rows, key=lambda row: ORDER.index(row["class"]) if row["class"] in ORDER else -1)
 
 
 def _times(parts: Iterable[Certificate]) -> dict[str, float]:

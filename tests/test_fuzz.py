@@ -9,9 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from conv1d_cts import reports
+from conv1d_cts.cli import main
 from conv1d_cts.conformance import fuzz
+from conv1d_cts.conformance.interruption import Interruption
 from conv1d_cts.conformance.ledger import Tally
 from conv1d_cts.conformance.session import Options, Session
 from conv1d_cts.spec.clauses import clauses
@@ -58,6 +61,19 @@ def test_an_error_of_the_suite_is_no_finding(tmp_path: Path, monkeypatch: pytest
     tally = fuzzed(adapter_file(tmp_path), tmp_path / "kept", seconds=300)
     assert tally.kind == "error"
     assert "ZeroDivisionError: of the suite" in tally.failure["message"]
+
+
+def test_an_interruption_that_got_lost_ends_the_run_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, signalled = adapter_file(tmp_path), Interruption(number=2)  # raised where nobody heard it
+    session = Session(Options(str(file), profile="quick", python=sys.executable))
+    session.finish(tmp_path, interrupted=True)
+    session.close()
+    monkeypatch.setattr("conv1d_cts.commands.fuzzing.Interruption", lambda: signalled)
+    done = CliRunner().invoke(main, ["fuzz", str(file), "--minutes", "1", "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "stopped" in done.output
 
 
 def failing(clause: str, kind: str, message: str) -> Tally:

@@ -59,7 +59,7 @@ def go_on(
         make_folder(kept := database or out / "fuzzing")
         started = time.monotonic()
         try:
-            _fuzz(targets, kept, minutes)
+            _fuzz(targets, kept, minutes, interruption)
         except KeyboardInterrupt:
             say("stopped")
         interruption.writing = True
@@ -111,7 +111,7 @@ def _open(certificate: reports.Certificate) -> set[tuple[str, str]]:
     return {(row["id"], row["surface"]) for row in rows}
 
 
-def _fuzz(targets: Sequence[fuzz.Target], database: Path, minutes: float | None) -> None:
+def _fuzz(targets: Sequence[fuzz.Target], database: Path, minutes: float | None, interruption: Interruption) -> None:
     """Fuzz under a bar that grows with the time; each failure is a line as soon as it is known."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True) as bar:
@@ -121,8 +121,8 @@ def _fuzz(targets: Sequence[fuzz.Target], database: Path, minutes: float | None)
             examples = sum(target.tally.counts.total() for target in targets)
             bar.update(task, description=f"{examples} examples", completed=time.monotonic() - started)
             if tally.kind:
-                text = f"{tally.kind}: {tally.clause} on {tally.surface}: {tally.failure.get('message', '')}"
-                console.print(Text(text), soft_wrap=True)
+                console.print(Text(tally.line), soft_wrap=True)
+            interruption.check()
 
         fuzz.fuzz(targets, database, 60 * minutes if minutes else math.inf, tell)
 
