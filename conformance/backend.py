@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from greenlet import greenlet
 
 from conv1d_cts.adapters.registry import AdapterSource
 from conv1d_cts.conformance.cases import Case
@@ -21,6 +23,12 @@ if TYPE_CHECKING:  # which asks backends itself
     from conv1d_cts.conformance.arithmetic.fingerprint import Fingerprint
 
 Array = np.ndarray[Any, Any]
+
+
+Request = dict[str, Any]
+Reply = dict[str, Any]
+
+_MESSAGE_BYTES = 4 << 20  # of operands, beyond which no other call goes into the same message
 
 
 class Refused(Exception):  # noqa: N818 - the verdict's own word
@@ -53,7 +61,7 @@ def _arrays(payloads: list[dict[str, Any] | None]) -> tuple[Array | None, ...]:
     return tuple(None if payload is None else decode(payload) for payload in payloads)
 
 
-def _answer(reply: dict[str, Any]) -> Answer:
+def _answer(reply: Reply) -> Answer:
     if "refused" in reply:
         raise Refused(reply["refused"])
     return Answer(
@@ -82,7 +90,7 @@ class Call:
     witnessed: bool = False
     rows: tuple[int, ...] = ()
 
-    def request(self, surface: str) -> dict[str, Any]:
+    def request(self, surface: str) -> Request:
         """The call as plain values for the wire."""
         return {
             "program": self.program,
@@ -112,6 +120,30 @@ def call_of(case: Case, operands: Operands, program: str = "conv1d", wrt: str = 
     return Call(program, arrays, case.attributes, wrt, slot, layout=case.layout)
 
 
+Last = tuple[str, list[Call], list["Answer | Refused"]]  # surface and calls of the last request, and the answers
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What came of a request, and the last ones that its process had been given before."""
+
+    reply: Reply | Died
+    earlier: tuple[Request, ...]
+
+
+def _message(requests: Sequence[Request], at_once: int) -> Sequence[Request]:
+    """As many of the first requests as go into one message, which is one at least."""
+    sizes = accumulate(map(_bytes, requests[:at_once]))
+    return requests[: max(1, sum(1 for _ in takewhile(lambda size: size <= _MESSAGE_BYTES, sizes)))]
+
+
+def _bytes(request: Request) -> int:
+    """Of its operands, those of a sequence included."""
+    return sum(map(_bytes, request.get("requests", ()))) + sum(
+        len(array["data"]) for array in request.get("arrays", {}).values() if array is not None
+    )
+
+
 @dataclass
 class Backend:
     """One adapter on one device, in a process that is replaced whenever it has died; or `in_process`, to debug it."""
@@ -123,7 +155,8 @@ class Backend:
     in_process: bool = False
     fingerprints: dict[tuple[str, str, str], Fingerprint] = field(default_factory=dict)  # by surface, dtype, function
     seconds: float = 0.0  # spent in the adapter and its framework so far, by the process's own clock
-    last: tuple[str, list[Call], list[Answer | Refused]] | None = None  # surface, calls of the last request, answers
+    last: Last | None = None
+    _hub: greenlet | None = field(default=None, repr=False)  # carries out what several bodies ask, in turns
     _process: BackendProcess | InProcess | None = field(default=None, repr=False)
     _spare: BackendProcess | InProcess | None = field(default=None, repr=False)
 
@@ -155,10 +188,20 @@ class Backend:
         kept, self._process = self._process, None
         known, self.fingerprints = self.fingerprints, {}
         try:
-            yield
+            with self._alone():
+                yield
         finally:
             self.replace_process()
             self._process, self.fingerprints = kept, known
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Inside, whoever asks is answered at once: the process is not the one that others take turns at."""
+        hub, self._hub = self._hub, None
+        try:
+            yield
+        finally:
+            self._hub = hub
 
     @contextmanager
     def on_cpus(self, cpus: int) -> Iterator[None]:
@@ -166,30 +209,66 @@ class Backend:
         kept, self._process, self._spare = (self._process, self._spare), None, None
         interpreter, self.interpreter = self.interpreter, replace(self.interpreter, cpus=cpus)
         try:
-            yield
+            with self._alone():
+                yield
         finally:
             self.close()
             (self._process, self._spare), self.interpreter = kept, interpreter
 
-    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        reply = self._asked(request)
-        if _exhausted(reply):  # what earlier calls left may be what was lacking: their process gives it back
-            self.replace_process()
-            reply = self._asked(request)
-        if self.process.outgrown:
-            self.replace_process()
-        return reply
-
-    def _asked(self, request: dict[str, Any]) -> dict[str, Any]:
+    @contextmanager
+    def taking_turns(self, hub: greenlet) -> Iterator[None]:
+        """Inside, whoever asks gives its request to the `hub`, and goes on when that has the reply."""
+        self._hub = hub
         try:
-            reply = self.process.ask(request)
-        except Died:
+            yield
+        finally:
+            self._hub = None
+
+    def _ask(self, request: Request) -> Reply:
+        """The reply to one request. Raises Died."""
+        if self._hub is None:
+            reply = self.ask([request])[0].reply
+            if isinstance(reply, Died):
+                raise reply
+            return reply
+        last = self.last
+        try:
+            replied: Reply = self._hub.switch(request)
+        finally:
+            self.last = last  # the others have asked meanwhile
+        return replied
+
+    def ask(self, requests: Sequence[Request]) -> list[Asked]:
+        """What comes of requests that are carried out one after another, several of them in one message.
+
+        What a process had answered before it died is asked of the next one again.
+        """
+        asked: list[Asked] = []
+        while len(asked) < len(requests):
+            some = _message(requests[len(asked) :], self.process.at_once)
+            earlier = tuple(self.process.history)
+            replies = self._replies(some)
+            full = next((number for number, reply in enumerate(replies) if _exhausted(reply)), None)
+            if full is not None:  # what earlier calls left may be what was lacking: their process gives it back
+                self.replace_process()
+                replies[full:] = self._replies(some[full : full + 1])
+            if self.process.outgrown:
+                self.replace_process()
+            asked += [Asked(reply, (*earlier, *some[:number])) for number, reply in enumerate(replies)]
+        return asked
+
+    def _replies(self, requests: Sequence[Request]) -> list[Reply | Died]:
+        """What comes of the requests of one message, up to the first that ends the process."""
+        try:
+            replies = self.process.ask(requests)
+        except Died as death:
             self.replace_process()
             # The next one loads its framework while this death is being looked at.
             self._process, self._spare = self._spare or self._start(), self._start()
-            raise
-        self.seconds += reply.pop("seconds", 0.0)
-        return reply
+            answered = min(death.after, len(requests) - 1)
+            return [*(one.reply for one in self.ask(requests[:answered])), death]
+        self.seconds += sum(reply.pop("seconds", 0.0) for reply in replies)
+        return [*replies]
 
     def answer(self, surface: str, call: Call) -> Answer:
         """The answer to one call. Raises Refused, Died."""
@@ -216,12 +295,14 @@ class Backend:
         self._process = self._spare = None
 
 
-def _exhausted(reply: dict[str, Any]) -> bool:
+def _exhausted(reply: Reply | Died) -> bool:
     """Whether memory ran out in a call, or in one of several."""
-    return any("exhausted" in one.get("refused", ()) for one in (reply, *reply.get("sequence", ())))
+    return not isinstance(reply, Died) and any(
+        "exhausted" in one.get("refused", ()) for one in (reply, *reply.get("sequence", ()))
+    )
 
 
-def _settle(reply: dict[str, Any]) -> Answer | Refused:
+def _settle(reply: Reply) -> Answer | Refused:
     try:
         return _answer(reply)
     except Refused as refusal:

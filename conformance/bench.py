@@ -39,7 +39,7 @@ _POLL_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Run:
-    """One run of `certify`: its wall-clock time, the peak memory of the suite's own process, and its certificate."""
+    """One run of `certify`: its wall-clock time, the peak memory of the process started, and its certificate."""
 
     seconds: float
     peak_bytes: int
@@ -47,7 +47,7 @@ class Run:
 
     @property
     def backend_share(self) -> float:
-        """The share of the run that was spent inside the backend's own calls."""
+        """The share of a run by one worker that was spent inside the backend's own calls."""
         return float(self.certificate["run"]["backend_seconds"]) / self.seconds
 
 
@@ -93,21 +93,25 @@ def quick_numpy() -> Iterator[Row]:
 
 
 def frameworks() -> Iterator[Row]:
-    """The standard profile on one surface; of torch also what its run shows of the suite itself."""
+    """The standard profile on one surface, as many workers as there are by default."""
     for name, goal in _GOALS.items():
         what = f"`certify {name}`, standard profile, one surface, imports included"
         if find_spec(name) is None:
             yield Row(what, f"{goal} s", "not installed")
             continue
-        one = certify(name, "--surface", _FIRST_SURFACE[name])
-        yield Row(what, f"{goal} s", f"{one.seconds:.1f} s", one.seconds <= goal)
+        run = certify(name, "--surface", _FIRST_SURFACE[name], "--jobs", "2")
+        yield Row(what, f"{goal} s", f"{run.seconds:.1f} s", run.seconds <= goal)
         if name == "torch":
-            share, megabytes = one.backend_share, one.peak_bytes / 1e6
-            yield Row("share of it spent inside the backend's own calls", "40 %", f"{share:.0%}", share >= 0.4)
-            yield Row("peak memory of the suite's process in it", "500 MB", f"{megabytes:.0f} MB", megabytes <= 500)
-            two = certify(name, "--surface", _FIRST_SURFACE[name], "--jobs", "2")
-            ratio = one.seconds / two.seconds
-            yield Row("two workers against one in it", "1.7x", f"{ratio:.2f}x", ratio >= 1.7)
+            yield from workers(run.seconds)
+
+
+def workers(seconds_of_two: float) -> Iterator[Row]:
+    """What one worker shows of the suite itself, by torch: one that works alone has the checks in its own process."""
+    one = certify("torch", "--surface", _FIRST_SURFACE["torch"], "--jobs", "1")
+    share, megabytes, ratio = one.backend_share, one.peak_bytes / 1e6, one.seconds / seconds_of_two
+    yield Row("share of it spent inside the backend's own calls (one worker)", "40 %", f"{share:.0%}", share >= 0.4)
+    yield Row("peak memory of the suite's process (one worker)", "500 MB", f"{megabytes:.0f} MB", megabytes <= 500)
+    yield Row("two workers against one", "1.7x", f"{ratio:.2f}x", ratio >= 1.7)
 
 
 _FAULTY = """

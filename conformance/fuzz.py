@@ -88,7 +88,7 @@ class Target:
             assume(made)
             example = data.draw(st.sampled_from(made))
             if not self.tally.kind:  # Hypothesis asks a second time, and the trial has already tried it again
-                self.trial.attempt(self.check, example, self.tally)
+                list(self.trial.attempt(self.check, [example], self.tally))
             if self.tally.kind:
                 raise _Found
 

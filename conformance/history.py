@@ -37,8 +37,7 @@ def shortest(
 def _again(backend: Backend, requests: Sequence[Request], fails: Callable[[], bool]) -> bool:
     with backend.fresh_process():
         try:
-            for request in requests:
-                backend.process.ask(request)
+            backend.process.ask(requests)
         except Died:
             return False  # one of them dies by itself: that is another failure
         return fails()

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from conv1d_cts.adapters import scripts
-from conv1d_cts.conformance.backend import Answer, Backend, Call, Flaw, Violation
+from conv1d_cts.conformance.backend import Answer, Backend, Call, Flaw, Last, Violation
 from conv1d_cts.conformance.isolation.process import Died, Interpreter
 from conv1d_cts.conformance.isolation.wire import dtype_of
 
@@ -35,10 +35,10 @@ class Unwritten(Exception):  # noqa: N818 - what became of the script
     """No script can show the fault; the message says why."""
 
 
-def written(backend: Backend, problem: Violation | Died) -> dict[str, Any]:
-    """For the certificate: the script of the calls that the backend was asked last, or why there is none."""
+def written(backend: Backend, last: Last | None, problem: Violation | Died) -> dict[str, Any]:
+    """For the certificate: the script of the last calls before the problem, or why there is none."""
     try:
-        return {"reproducer": write(backend, problem)}
+        return {"reproducer": write(backend, last, problem)}
     except Unwritten as reason:
         return {"no reproducer": str(reason)}
 
@@ -63,15 +63,15 @@ def shows(script: str, python: str) -> bool:
     return run.returncode == 1 and not mistaken
 
 
-def write(backend: Backend, problem: Violation | Died) -> str:
-    """The script of the calls that the backend was asked last. Raises Unwritten."""
+def write(backend: Backend, last: Last | None, problem: Violation | Died) -> str:
+    """The script of the last calls before the problem. Raises Unwritten."""
     flaw = Flaw("lost" if problem.lost else "died") if isinstance(problem, Died) else problem.flaw
     macros = scripts.load(backend.source)
     if macros is None:
         raise Unwritten(f"no template says how a call of {backend.source.name} is written")
-    if backend.last is None or flaw is None:
+    if last is None or flaw is None:
         raise Unwritten("one call and its result do not show the fault")
-    surface, calls, answers = backend.last
+    surface, calls, answers = last
     given = [answer if isinstance(answer, Answer) else None for answer in answers] or [None] * len(calls)
     writers = [_Writer(macros, backend.device, surface, *one) for one in zip(calls, given, strict=True)]
     lines = writers[0].lines(flaw) if len(writers) == 1 else _Sequence(writers).lines(flaw)

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 import conv1d_cts
 from conv1d_cts.adapters import known_deviations, registry
 from conv1d_cts.adapters.known_deviations import Deviation
@@ -68,6 +70,8 @@ class Session:
 
     def __post_init__(self) -> None:
         self.started, self._clock = datetime.now(UTC), time.monotonic()
+        # The judge's own products are small: a second thread of BLAS would only take a core from the backend.
+        self._threads = None if self.options.in_process else threadpool_limits(1, user_api="blas")
         source = registry.find(self.options.backend)
         limits = Limits(call_seconds=self.options.call_seconds, memory_bytes=self.options.memory_bytes)
         interpreter = Interpreter(self.options.python, self.options.host)
@@ -258,6 +262,8 @@ class Session:
     def close(self) -> None:
         """End the backend's processes."""
         self.backend.close()
+        if self._threads is not None:
+            self._threads.restore_original_limits()
 
 
 def _not_run(clause: str, level: str, surface: str) -> dict[str, Any]:

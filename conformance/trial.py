@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from conv1d_cts.adapters import devices
 from conv1d_cts.adapters.conditions import Fact
 from conv1d_cts.adapters.known_deviations import Deviation
-from conv1d_cts.conformance import history, reproducer
+from conv1d_cts.conformance import abreast, history, reproducer
+from conv1d_cts.conformance.abreast import Outcome
 from conv1d_cts.conformance.backend import Flaw, Refused, Surface, Violation
 from conv1d_cts.conformance.cases import Case, case_from
 from conv1d_cts.conformance.check import Check, Example
@@ -19,6 +21,7 @@ from conv1d_cts.conformance.ledger import Limit, LimitRecord, Tally
 from conv1d_cts.conformance.selection import Selection
 from conv1d_cts.conformance.strategies import shrink
 
+_ABREAST = 32  # examples; they are made before any of them is judged
 # Examples of one deviation that a check lets die; each costs a process, and more would show nothing new.
 _DEATHS_SHOWN = 3
 
@@ -57,17 +60,42 @@ class Trial:
         `earlier` are the tallies of the clause's checks before this one; the `last` of them judges what is stale.
         """
         tally = Tally(check.clause, self.surface.name, check.minimum)
-        seen = []
-        for example in self._examples(check):
-            seen.append((self.attempt(check, example, tally), example))
+        found = []
+        for some in self._together(check, self._examples(check)):
+            for example, finding in self.attempt(check, some, tally):
+                found += [(finding, example)] if finding else []
+                if tally.kind:
+                    break
             if tally.kind:
                 break
-        found = [(finding, example) for finding, example in seen if finding]
         if check.throughout and found and not tally.kind:
             self._judge_mixture(check, found, tally)
         if last:
             tally.judge_stale(self._entries(check), earlier)
         return tally
+
+    def _together(self, check: Check, examples: Sequence[Example]) -> Iterator[list[Example]]:
+        """The examples in their order, those in one list to be carried out abreast.
+
+        One that is known to end its process, or to corrupt its memory, takes no others with it.
+        """
+        some: list[Example] = []
+        for example in examples:
+            deadly = self._is_deadly(check, example)
+            if some and (deadly or len(some) == _ABREAST):
+                yield some
+                some = []
+            some.append(example)
+            if deadly:
+                yield some
+                some = []
+        if some:
+            yield some
+
+    def _is_deadly(self, check: Check, example: Example) -> bool:
+        deadly = [d for d in self.deviations if d.corrupts or (d.kind != "fail" and check.clause in d.clauses)]
+        facts = self.facts(check, example) if deadly else {}
+        return any(self._inside(deviation, facts) for deviation in deadly)
 
     def _entries(self, check: Check) -> tuple[Deviation, ...]:
         return tuple(d for d in self.deviations if check.clause in d.clauses and self.surface.name in d.surfaces)
@@ -92,54 +120,57 @@ class Trial:
         fixed = {**check.extra, **self._place()}
         return any(limit.when.names <= fixed.keys() and limit.when.holds(fixed) for limit in self.limits)
 
-    def attempt(self, check: Check, example: Example, tally: Tally) -> str | None:
-        """Count what comes of one example; the behaviour that the body found, where it held and names one."""
+    def attempt(self, check: Check, examples: Sequence[Example], tally: Tally) -> Iterator[tuple[Example, str | None]]:
+        """Try the examples abreast, and count what comes of each as it is taken.
+
+        With it comes the behaviour that the body found, where the example held and the body names one.
+        """
+        tried = [example for example in examples if self._is_tried(check, example, tally)]
+        suspects = self.surface.backend.process.suspects
+        suspects.extend(
+            d for d in self.deviations for e in tried
+            if d.corrupts and d not in suspects and self._inside(d, self.facts(check, e))
+        )  # fmt: skip
+        ended = abreast.outcomes(
+            self.surface.backend, [partial(check.body, self.surface, example) for example in tried]
+        )
+        for example, outcome in zip(tried, ended, strict=True):
+            yield example, self._settle(check, example, outcome, suspects, tally)
+
+    def _is_tried(self, check: Check, example: Example, tally: Tally) -> bool:
+        """Whether an example is worth a call; one inside a limit is counted as that."""
         facts = self.facts(check, example)
+        if self.limit(facts) is not None:
+            tally.counts["unsupported"] += 1
+            known = any(self._inside(d, facts) for d in self._entries(check))
+            return not check.must_refuse and not known  # what must be refused anyway says nothing about a limit
+        return not any(tally.shown(d) >= _DEATHS_SHOWN and d.when.holds(facts) for d in self._entries(check))
+
+    def _settle(
+        self, check: Check, example: Example, outcome: Outcome, suspects: Sequence[Deviation], tally: Tally
+    ) -> str | None:
+        facts, problem = self.facts(check, example), outcome.problem
         limit = self.limit(facts)
         if limit is not None:
-            known = any(self._inside(d, facts) for d in self._entries(check))
-            if not check.must_refuse and not known:  # what must be refused anyway says nothing about a limit
-                self._try_limit(check, example, tally.limits.setdefault(limit, LimitRecord()))
-            tally.counts["unsupported"] += 1
-            return None
-        if any(tally.shown(d) >= _DEATHS_SHOWN and d.when.holds(facts) for d in self._entries(check)):
+            _judge_limit(example, problem, tally.limits.setdefault(limit, LimitRecord()))
             return None
         for deviation in self._entries(check):
             tally.met[deviation] += deviation.when.holds(facts)
-        earlier, suspects = tuple(self.surface.backend.process.history), self.surface.backend.process.suspects
-        suspects.extend(d for d in self.deviations if d.corrupts and self._inside(d, facts) and d not in suspects)
-        try:
-            finding = check.body(self.surface, example)
-        except Refused as refusal:
-            if refusal.exhausted is not None:
-                tally.kind, tally.failure = "error", self._exhausted(check, example, refusal)
-                return None
-            if check.may_refuse:
-                tally.counts["refused"] += 1
-                return None
-            self._failed(check, example, tally, _refusal(refusal), suspects, earlier)
-        except (Violation, Died) as problem:
-            self._failed(check, example, tally, problem, suspects, earlier)
+        if problem is None:
+            tally.held(outcome.finding, example.describe() | check.extra)
+            return outcome.finding if isinstance(outcome.finding, str) else None
+        if isinstance(problem, Refused) and problem.exhausted is not None:
+            tally.kind, tally.failure = "error", self._exhausted(check, example, problem)
+        elif isinstance(problem, Refused) and check.may_refuse:
+            tally.counts["refused"] += 1
         else:
-            tally.held(finding, example.describe() | check.extra)
-            return finding if isinstance(finding, str) else None
+            self._failed(check, example, tally, outcome, suspects)
         return None
 
     def _exhausted(self, check: Check, example: Example, refusal: Refused) -> dict[str, Any]:
         """The evidence that a device had too little memory for an example, in a fresh process too."""
         where = f"{self.surface.backend.device} has not enough memory beside operands of {refusal.exhausted} bytes"
         return {"message": f"{where}: {refusal}", "case": example.describe() | check.extra}
-
-    def _try_limit(self, check: Check, example: Example, record: LimitRecord) -> None:
-        """A call inside a limit must be refused; whatever else it does is remembered against the limit (CONF-2)."""
-        try:
-            check.body(self.surface, example)
-        except Refused:
-            record.refused += 1
-        except (Violation, Died) as problem:
-            record.worked = {"message": str(problem), "case": example.describe()}
-        else:
-            record.worked = {"message": "worked", "case": example.describe()}
 
     def _judge_mixture(self, check: Check, seen: Sequence[tuple[str, Example]], tally: Tally) -> None:
         """Count each example that behaves unlike the first one, deviations apart; fail where none speaks of it."""
@@ -168,84 +199,76 @@ class Trial:
         return self.surface.name in deviation.surfaces and deviation.when.holds(facts)
 
     def _failed(
-        self,
-        check: Check,
-        example: Example,
-        tally: Tally,
-        problem: Violation | Died,
-        suspects: Sequence[Deviation],
-        earlier: Sequence[history.Request],
+        self, check: Check, example: Example, tally: Tally, outcome: Outcome, suspects: Sequence[Deviation]
     ) -> None:
         """Count a failure as the deviation it is, as the work of a suspect, or as one that nobody expects.
 
         `suspects` are the deviations met by the failing process that corrupt its memory: what fails there and holds in
-        a fresh process is theirs. `earlier` are the last requests that the process had answered.
+        a fresh process is theirs.
         """
-        kind = problem.kind if isinstance(problem, Died) else "fail"
-        expected, message = self._expected(check, example, kind), str(problem)
-        evidence = None if expected else self._evidence(check, example, kind, problem, () if suspects else earlier)
+        problem = _as_failure(outcome)
+        expected, message = self._expected(check, example, _kind(problem)), str(problem)
+        evidence = None if expected else self._evidence(check, example, outcome, look_back=not suspects)
         if evidence and evidence["confirmed"] != self.surface.backend.process.kind and suspects:
             expected, message = suspects[0], f"{message} (holds in a fresh process; this one had been corrupted before)"
         if expected is not None:
             tally.deviates(expected, message, example.describe())
         elif evidence is not None:
             tally.counts["failed"] += 1
-            tally.kind, tally.failure = kind, evidence
+            tally.kind, tally.failure = _kind(problem), evidence
 
     def _expected(self, check: Check, example: Example, kind: str) -> Deviation | None:
         facts = self.facts(check, example)
         return next((d for d in self.deviations if d.covers(check.clause, self.surface.name, kind, facts)), None)
 
-    def _evidence(
-        self, check: Check, example: Example, kind: str, problem: Violation | Died, earlier: Sequence[history.Request]
-    ) -> dict[str, Any]:
-        """Confirm a failure in a fresh process, shrink it or find the calls it needs, and write down what it shows."""
-        backend = self.surface.backend
-        script = reproducer.written(backend, problem)
+    def _evidence(self, check: Check, example: Example, failed: Outcome, look_back: bool) -> dict[str, Any]:
+        """Confirm a failure in a fresh process, shrink it or find the calls it needs, and write down what it shows.
+
+        What goes before is a part of the failure where it holds in a fresh process, and we `look_back`.
+        """
+        backend, kind = self.surface.backend, _kind(_as_failure(failed))
+        shown, confirmed = failed, False
         with backend.fresh_process():
-            again = self._outcome(check, example)
-            confirmed = again is not None and again[0] == kind
-            if confirmed and isinstance(example, Case):
-                smallest = shrink(example, self._fails_likewise(check, kind))
-                example = check.made_of(smallest) or example
-                if backend.last and len(backend.last[1]) > 1:
-                    backend.replace_process()  # what smaller cases left behind is no part of this one's sequence
-                again = self._outcome(check, example) or again
-            if confirmed and again is not None:
-                script = reproducer.written(backend, again[1])
+            again = self._failure(check, example)
+            if again is not None and _kind(_as_failure(again)) == kind:
+                shown, confirmed = again, True
+                if isinstance(example, Case):
+                    smallest = shrink(example, self._fails_likewise(check, kind))
+                    example = check.made_of(smallest) or example
+                    if backend.last and len(backend.last[1]) > 1:
+                        backend.replace_process()  # what smaller cases left is no part of this one's sequence
+                    shown = self._failure(check, example) or again
+        problem = _as_failure(shown)
+        script = reproducer.written(backend, shown.last, problem)
         needed: tuple[history.Request, ...] = ()
         if not confirmed:
             backend.replace_process()  # what went before is part of the failure, and must not reach other checks
             needed = history.shortest(
-                backend, earlier, lambda: (self._outcome(check, example) or ("",))[0] == kind, self.shrink_seconds
-            )
-        shown = again[1] if confirmed and again is not None else problem
+                backend, failed.earlier if look_back else (), lambda: self._fails(check, example, kind),
+                self.shrink_seconds,
+            )  # fmt: skip
         return {
-            "message": str(shown),
+            "message": str(problem),
             "case": example.describe() | check.extra,
-            "expected": shown.expected if isinstance(shown, Violation) else "an answer",
-            "got": shown.got if isinstance(shown, Violation) else shown.log,
-            "confirmed": self.surface.backend.process.kind
-            if confirmed
-            else "needs history"
-            if needed
-            else "not repeated",
+            "expected": problem.expected if isinstance(problem, Violation) else "an answer",
+            "got": problem.got if isinstance(problem, Violation) else problem.log,
+            "confirmed": backend.process.kind if confirmed else "needs history" if needed else "not repeated",
             **({"history": history.lines(needed)} if needed else {}),
             **reproducer.tried(script, backend.interpreter),
         }
 
-    def _outcome(self, check: Check, example: Example) -> tuple[str, Violation | Died] | None:
-        """(kind, problem) where the example fails; None where it holds, or is refused as it may be."""
-        try:
-            check.body(self.surface, example)
-        except Refused as refusal:
-            excused = check.may_refuse or refusal.exhausted is not None
-            return None if excused else ("fail", _refusal(refusal))
-        except Violation as violation:
-            return "fail", violation
-        except Died as death:
-            return death.kind, death
-        return None
+    def _failure(self, check: Check, example: Example) -> Outcome | None:
+        """The outcome where the example fails; None where it holds, or is refused as it may be."""
+        found = abreast.outcome(self.surface.backend, partial(check.body, self.surface, example))
+        if isinstance(found.problem, Refused):
+            excused = check.may_refuse or found.problem.exhausted is not None
+            return None if excused else found
+        return found if found.problem else None
+
+    def _fails(self, check: Check, example: Example, kind: str) -> bool:
+        """Whether the example fails in that way."""
+        found = self._failure(check, example)
+        return found is not None and _kind(_as_failure(found)) == kind
 
     def _fails_likewise(self, check: Check, kind: str) -> Callable[[Case], bool]:
         """A predicate for the shrinker: inside the check, outside limits and deviations, the same kind of failure."""
@@ -259,11 +282,25 @@ class Trial:
                 return False
             if self._expected(check, case, kind) is not None:
                 return False
-            outcome = self._outcome(check, case)
-            return outcome is not None and outcome[0] == kind
+            return self._fails(check, case, kind)
 
         return fails
 
 
-def _refusal(refusal: Refused) -> Violation:
-    return Violation(f"refused a legal call: {refusal}", "an answer", flaw=Flaw("refused"))
+def _as_failure(failed: Outcome) -> Violation | Died:
+    """The problem of an outcome that is none that may be: a refusal is a violation."""
+    if isinstance(failed.problem, Violation | Died):
+        return failed.problem
+    return Violation(f"refused a legal call: {failed.problem}", "an answer", flaw=Flaw("refused"))
+
+
+def _kind(problem: Violation | Died) -> str:
+    return problem.kind if isinstance(problem, Died) else "fail"
+
+
+def _judge_limit(example: Example, problem: Exception | None, record: LimitRecord) -> None:
+    """A call inside a limit must be refused; whatever else it does is remembered against the limit (CONF-2)."""
+    if isinstance(problem, Refused):
+        record.refused += 1
+    else:
+        record.worked = {"message": str(problem or "worked"), "case": example.describe()}

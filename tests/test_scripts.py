@@ -104,9 +104,7 @@ def call(case: Case, program: str) -> Call:
 
 
 def written(name: str, surface: str, asked: Call, got: tuple[Array, ...], problem: Violation | Died) -> str:
-    backend = Backend(registry.find(name))
-    backend.last = surface, [asked], [Answer(got, (), (), (), ("cpu",))]
-    return write(backend, problem)
+    return write(Backend(registry.find(name)), (surface, [asked], [Answer(got, (), (), (), ("cpu",))]), problem)
 
 
 def every_script(name: str) -> Iterator[tuple[str, int]]:
@@ -259,9 +257,7 @@ def test_a_fault_between_calls_has_a_script_that_makes_them(tmp_path: Path, clau
 
 
 def sequence_of(name: str, calls: list[Call], answers: list[Answer | Refused], problem: Violation) -> str:
-    backend = Backend(registry.find(name))
-    backend.last = "functional", calls, answers
-    return write(backend, problem)
+    return write(Backend(registry.find(name)), ("functional", calls, answers), problem)
 
 
 def exit_codes(scripts_run: list[str]) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from conv1d_cts.adapters import registry
@@ -15,6 +16,7 @@ class InProcess:
 
     kind = "same process"
     outgrown = False
+    at_once = 1
 
     def __init__(self, source: AdapterSource, device: str) -> None:
         adapter = registry.load(source.module, source.path)
@@ -27,9 +29,9 @@ class InProcess:
         """What the adapter declares."""
         return self._description
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The answer to one request."""
-        return self._worker.answer(request)
+    def ask(self, requests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The answers to requests."""
+        return [self._worker.answer(request) for request in requests]
 
     def close(self) -> None:
         """Nothing to end."""

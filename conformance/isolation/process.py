@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import shlex
 import shutil
 import signal
@@ -11,6 +10,7 @@ import sys
 import tempfile
 import traceback
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,11 +22,16 @@ import psutil
 import conv1d_cts
 from conv1d_cts.adapters.registry import AdapterSource
 from conv1d_cts.conformance.isolation.patience import Patience
+from conv1d_cts.conformance.isolation.position import Position
+from conv1d_cts.conformance.isolation.wire import pack, unpack
 
-# The worker is imported in the other interpreter from a folder that holds nothing but this package.
+# The worker is imported in the other interpreter from a folder that holds nothing but this package. Threads of the
+# backend that have nothing to do leave the cores to the suite and to other workers; its libraries read that at once.
 _BOOTSTRAP = """
-import sys
-package, module, path, device, log, cpus = channel.receive()
+import os, sys
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+package, module, path, device, log, position, cpus = channel.receive()
 sys.path.append(package)
 try:
     from conv1d_cts.conformance.isolation.worker import serve
@@ -34,11 +39,14 @@ except Exception as error:
     missing, name = getattr(error, "name", None), type(error).__name__
     channel.send({"broken": {"type": name, "message": str(error), "where": "", "missing": missing}})
 else:
-    serve(channel, module, path, device, log, cpus)
+    serve(channel, module, path, device, log, position, cpus)
 """
+
+Request = dict[str, Any]
 
 _POLL_SECONDS = 0.25
 _REMEMBERED = 64  # requests, the last ones: a failure may need what went before it
+_AT_ONCE = 32  # calls in one message: more would save little of what waking up a process costs
 _SSH_LOST = 255  # the status of ssh itself where a signal ended the remote process or the connection was lost
 _QUIET_SECONDS = 2.0  # a process whose channel has closed is given this long to end by itself
 
@@ -46,12 +54,13 @@ _QUIET_SECONDS = 2.0  # a process whose channel has closed is given this long to
 class Died(Exception):  # noqa: N818 - it is what happened, and the verdict's own word
     """The backend's process did not answer: `kind` is crash, exit or hang; `log` the last lines it printed.
 
-    `lost` where it did, but its device answers no more.
+    `lost` where it did, but its device answers no more. Of the calls that it was given it died of the one `after` so
+    many others.
     """
 
-    def __init__(self, kind: str, detail: str, log: str = "", lost: bool = False) -> None:
+    def __init__(self, kind: str, detail: str, log: str = "", *, lost: bool = False, after: int = 0) -> None:
         super().__init__(f"{kind}: {detail}")
-        self.kind, self.detail, self.log, self.lost = kind, detail, log, lost
+        self.kind, self.detail, self.log, self.lost, self.after = kind, detail, log, lost, after
 
 
 class Broken(Exception):  # noqa: N818 - the adapter is broken, not the suite
@@ -162,14 +171,19 @@ class BackendProcess:
         self._popen = self._gateway._io.popen  # execnet has no public name for the process it started
         self._observed: psutil.Process | None = None
         self._channel: Any = None  # stays None where the process has ended already
+        log, position = os.devnull, ""
+        if not self._host:
+            log, position = str(self._log), Position.prepare(Path(self._folder) / "position")
+        self._position = Position(position)
+        # How many calls it may be given in one message: where it dies, it must be known of which.
+        self.at_once = _AT_ONCE if position else 1
         with suppress(OSError):
             channel = self._gateway.remote_exec(_BOOTSTRAP)
-            log = os.devnull if self._host else str(self._log)
-            channel.send((self._folder, source.module, source.path, device, log, interpreter.cpus))
+            channel.send((self._folder, source.module, source.path, device, log, position, interpreter.cpus))
             self._channel = channel
         self._description: dict[str, Any] | None = None
         self._loaded_bytes = self._held_bytes = 0  # when the adapter had been loaded; when the last answer came
-        self.history: deque[dict[str, Any]] = deque(maxlen=_REMEMBERED)
+        self.history: deque[Request] = deque(maxlen=_REMEMBERED)
         self.suspects: list[Any] = []  # known causes of corrupted memory that this process has met, kept by the engine
 
     def describe(self) -> dict[str, Any]:
@@ -188,36 +202,46 @@ class BackendProcess:
         """Whether the process keeps more memory than it may, beyond what it held when the adapter was loaded."""
         return self._held_bytes - self._loaded_bytes > self.limits.kept_bytes
 
-    def ask(self, request: dict[str, Any], seconds: float | None = None) -> dict[str, Any]:
-        """The answer to one request. Raises Died, also where the process lives and its device does not."""
+    def ask(self, requests: Sequence[Request]) -> list[dict[str, Any]]:
+        """The answers to requests, carried out one after another.
+
+        Raises Died, also where the process lives and its device does not; what was answered before is lost with it.
+        """
         self.describe()
-        self.history.append(request)
+        self.history.extend(requests)
+        self._position.answered = 0
         try:
-            self._channel.send(pickle.dumps(request))  # at once, where execnet would walk through it in Python
+            self._channel.send(pack(list(requests)))
         except OSError:
             raise self._death() from None
-        answer = self._receive(seconds or self.limits.call_seconds)
-        if "lost" in answer:
+        answers: list[dict[str, Any]] = unpack(self._receive(self.limits.call_seconds))
+        lost = str(answers[-1].get("lost", "")) if answers else ""
+        if lost:
             self.close()
-            raise Died("crash", f"after this call the device fails every other one: {answer['lost']}", lost=True)
-        return answer
+            message = f"after this call the device fails every other one: {lost}"
+            raise Died("crash", message, lost=True, after=len(answers) - 1)
+        return answers
 
-    def _receive(self, seconds: float) -> dict[str, Any]:
-        patience = Patience(self._popen.pid, seconds)
+    def _receive(self, seconds: float) -> Any:
+        """The next message, of which each call may take that long."""
+        patience, answered = Patience(self._popen.pid, seconds), self._position.answered
         while True:
             try:
-                answer: dict[str, Any] = self._channel.receive(timeout=_POLL_SECONDS)
+                message = self._channel.receive(timeout=_POLL_SECONDS)
             except self._channel.TimeoutError:
+                if self._position.answered != answered:
+                    patience, answered = Patience(self._popen.pid, seconds), self._position.answered
+                    self._held_bytes = self._memory()
                 self._check_growth()
                 if patience.is_over():
                     tail = self._tail()
                     self.close()
-                    raise Died("hang", f"no answer within {seconds:g} s", tail) from None
+                    raise Died("hang", f"no answer within {seconds:g} s", tail, after=answered) from None
             except (EOFError, OSError, self._channel.RemoteError):
                 raise self._death() from None
             else:
                 self._held_bytes = self._memory()
-                return answer
+                return message
 
     def _memory(self) -> int:
         """Bytes that the process holds; 0 where it has ended."""
@@ -232,10 +256,12 @@ class BackendProcess:
         taken = self._memory() - self._held_bytes
         if taken > self.limits.memory_bytes:
             self.close()
-            raise Died("crash", f"took {taken >> 20} MiB of memory, the limit is {self.limits.memory_bytes >> 20}")
+            message = f"took {taken >> 20} MiB of memory, the limit is {self.limits.memory_bytes >> 20}"
+            raise Died("crash", message, after=self._position.answered)
 
     def _death(self) -> Died:
         """What the end of the process looks like from outside."""
+        after = self._position.answered
         try:
             status = self._popen.wait(_QUIET_SECONDS)
         except Exception as error:
@@ -243,14 +269,14 @@ class BackendProcess:
                 raise
             tail = self._tail()
             self.close()
-            return Died("exit", "stopped answering while its process lived on", tail)
+            return Died("exit", "stopped answering while its process lived on", tail, after=after)
         tail = self._tail()
         self.close()
         if status < 0:
-            return Died("crash", signal.Signals(-status).name, tail)
+            return Died("crash", signal.Signals(-status).name, tail, after=after)
         if self._host and status == _SSH_LOST:
             return Died("crash", f"killed, or cut off from {self._host}")
-        return Died("exit", f"ended with status {status}", tail)
+        return Died("exit", f"ended with status {status}", tail, after=after)
 
     def _tail(self, lines: int = 12) -> str:
         if not self._log.exists():

@@ -1,8 +1,13 @@
-"""Arrays on the wire: a dtype's name, a shape and plain bytes, in row-major order and native byte order."""
+"""What goes over the wire: plain values alone; an array is a dtype's name, a shape and bytes.
+
+The bytes are in row-major order and native byte order.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import io
+import pickle
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -27,3 +32,20 @@ def encode(array: np.ndarray[Any, Any]) -> Payload:
 def decode(payload: Payload) -> np.ndarray[Any, Any]:
     """The array of a payload: C-contiguous, writable, in memory of its own."""
     return np.frombuffer(bytearray(payload["data"]), dtype=dtype_of(payload["dtype"])).reshape(payload["shape"])
+
+
+class _Plain(pickle.Unpickler):
+    """Reads None, numbers, strings, bytes and collections of them; a pickle of anything else could run code."""
+
+    def find_class(self, module: str, name: str) -> NoReturn:
+        raise pickle.UnpicklingError(f"{module}.{name} is no plain value")
+
+
+def pack(values: Any) -> bytes:
+    """Plain values as bytes, at once, where execnet would walk through them in Python."""
+    return pickle.dumps(values, pickle.HIGHEST_PROTOCOL)
+
+
+def unpack(message: bytes) -> Any:
+    """What was packed. Raises UnpicklingError for anything but plain values."""
+    return _Plain(io.BytesIO(message)).load()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
-import pickle
 import platform
 import signal
 import sys
@@ -26,8 +25,9 @@ from conv1d_cts.adapters import devices, processor, registry
 from conv1d_cts.conformance.isolation.arrange import arrange
 from conv1d_cts.conformance.isolation.faults import out_of_memory
 from conv1d_cts.conformance.isolation.place import Place, facts, surfaces
+from conv1d_cts.conformance.isolation.position import Position
 from conv1d_cts.conformance.isolation.programs import PROGRAMS, Native, Task
-from conv1d_cts.conformance.isolation.wire import decode, encode
+from conv1d_cts.conformance.isolation.wire import decode, encode, pack, unpack
 from conv1d_cts.conformance.isolation.witness import Witness
 
 Array = np.ndarray[Any, Any]
@@ -238,13 +238,12 @@ class Worker:
         return {"sequence": answers}
 
 
-def serve(channel: Any, module: str, path: str, device: str, log: str, cpus: int) -> None:
+def serve(channel: Any, module: str, path: str, device: str, log: str, position: str, cpus: int) -> None:
     """Load the adapter, say what it is, and answer requests until the channel closes."""
     _stand_alone()
     _keep_no_orphan()
     _keep_to(cpus)
     _capture_output(log)
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads leave the cores to the suite and other workers
     try:
         adapter = registry.load(module, path)
         description = describe(adapter, device)
@@ -253,6 +252,17 @@ def serve(channel: Any, module: str, path: str, device: str, log: str, cpus: int
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         channel.send({"broken": {**_own_message(error, path), "missing": missing}})
         return
+    progress = Position(position)
     channel.send(description)
-    for request in channel:
-        channel.send(worker.answer(pickle.loads(request)))
+    for message in channel:
+        channel.send(pack(list(_answers(worker, unpack(message), progress))))
+
+
+def _answers(worker: Worker, requests: list[Answer], progress: Position) -> Iterator[Answer]:
+    """The answers to the calls of one message, up to one that lost the device."""
+    for number, request in enumerate(requests, 1):
+        answer = worker.answer(request)
+        yield answer
+        if "lost" in answer:
+            return
+        progress.answered = number
