@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Protocol
+from zlib import crc32
 
 from conv1d_cts.adapters.conditions import Fact
 from conv1d_cts.conformance.arithmetic.fingerprint import Fingerprint
@@ -15,7 +16,7 @@ from conv1d_cts.conformance.judge import Accuracy
 
 
 class Example(Protocol):
-    """Anything a check can be tried on: it says its facts to conditions and itself to readers."""
+    """Anything a check can be tried on, and a set can hold: it says its facts to conditions and itself to readers."""
 
     def facts(self) -> dict[str, Fact]:
         """What a condition may ask about it."""
@@ -50,6 +51,11 @@ class Check:
     throughout: bool = False
     bias_aside: bool = False
     for_accelerators: bool = False
+
+    @property
+    def turn(self) -> int:
+        """A number of its own, the same in every run: which cases it gets where each check gets some."""
+        return crc32(f"{self.clause} {self.body.__qualname__} {sorted(self.extra.items())}".encode())
 
     def made_of(self, case: Case) -> Any:
         """What the check makes of a case, apart from the examples that it always makes; None where it is not for it."""

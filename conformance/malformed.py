@@ -43,9 +43,9 @@ class Malformed:
 
     rule: str
     base: Case
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    dtypes: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict, hash=False)
+    dtypes: Mapping[str, str] = field(default_factory=dict, hash=False)
     program: str = "conv1d"
 
     def facts(self) -> dict[str, Fact]:

@@ -34,7 +34,8 @@ class Profile:
     Covering arrays drawn, small ladders, powers of two and cases from Hypothesis make the pool. `sample` is the number
     of its cases given to checks that need other geometries than the pool's, or several for each case. Each surface but
     the first gets `further` cases of the pool, every kind of padding alike, and `further_sample` for those checks;
-    where not `every_surface` is certified, those that the user names are.
+    where not `every_surface` is certified, those that the user names are. Where there is a `spread`, each check gets so
+    many cases, and checks take turns, so that each case is tried by some of those that it is for.
     """
 
     name: str
@@ -46,10 +47,11 @@ class Profile:
     further: int
     further_sample: int
     every_surface: bool = True
+    spread: int | None = None
 
 
 PROFILES = {
-    "quick": Profile("quick", 1, 1, (5, 7, 9), 10, 12, 60, 6, every_surface=False),
+    "quick": Profile("quick", 1, 1, (5, 7, 9), 10, 12, 60, 6, every_surface=False, spread=48),
     "standard": Profile("standard", 1, 3, (5, 6, 7, 8, 9, 10, 11), 60, 48, 120, 16),
     "thorough": Profile("thorough", 4, 10, (5, 6, 7, 8, 9, 10, 11), 600, 500, 600, 200),
 }
@@ -337,11 +339,11 @@ def pool(profile: Profile, seed: int, dtypes: tuple[str, ...]) -> tuple[Case, ..
     return tuple(dict.fromkeys(cases))
 
 
-def evenly(items: Sequence[T], count: int) -> Sequence[T]:
-    """At most `count` of the items, spread over all of them."""
+def evenly(items: Sequence[T], count: int, turn: int = 0) -> Sequence[T]:
+    """At most `count` of the items, spread over all of them; each turn takes others, until all have been taken."""
     if len(items) <= count:
         return items
-    return [items[i * len(items) // count] for i in range(count)]
+    return [items[(i * len(items) + turn % len(items)) // count] for i in range(count)]
 
 
 def every_padding(cases: Sequence[Case], count: int) -> Sequence[Case]:

@@ -18,7 +18,8 @@ from conv1d_cts.conformance.relatives import nearest
 class Selection:
     """A check's choice among cases, and what limits forbid it.
 
-    Of the examples outside limits at most `sample` where that is given, beside all that the check makes itself. Where
+    Of the examples outside limits at most `sample` from the pool and `most` of those that the check makes itself, where
+    these are given, beside those that `is_known` to fail; `turn` chooses which, so that other checks get others. Where
     a limit forbids the check on every case, the selection is `closed`: no case has a relative that is possible. Where
     `bias_aside`, a case whose bias alone is forbidden is tried without one.
     """
@@ -26,16 +27,19 @@ class Selection:
     select: Callable[[tuple[Case, ...]], Iterable[Any]]
     is_limited: Callable[[Any], bool]
     sample: int | None = None
+    most: int | None = None
     closed: bool = False
     bias_aside: bool = False
+    is_known: Callable[[Any], bool] = lambda example: False
+    turn: int = 0
 
     def examples(
         self, recorded: tuple[Case, ...], cases: tuple[Case, ...], limited: tuple[Case, ...], few: int
     ) -> list[Any]:
         """Those from `recorded` cases, those outside limits, and `few` inside."""
-        own = list(self.select(()))
+        own = set(self.select(()))
         first = [e for e in self.select(recorded) if e not in own]
-        selected = [e for e in self.select((*recorded, *cases)) if e not in first]
+        selected = _without(self.select((*recorded, *cases)), first)
         first = [self._bare(e) or e if self.is_limited(e) else e for e in first]
         inside = [self.is_limited(e) for e in selected]
         possible = list(compress(selected, map(not_, inside)))
@@ -45,8 +49,15 @@ class Selection:
         possible += [bare for bare in map(self._bare, refused) if bare]
         if self.sample is not None:
             made = [e for e in possible if e in own]
-            possible = [*made, *evenly([e for e in possible if e not in made], self.sample)]
+            possible = [*self._some(made, self.most), *self._some(_without(possible, made), self.sample)]
         return [*first, *possible, *evenly(forbidden, few)]
+
+    def _some(self, examples: Sequence[Any], count: int | None) -> Sequence[Any]:
+        """So many of the examples, and those that are known to fail; all of them for None."""
+        if count is None:
+            return examples
+        known = [e for e in examples if self.is_known(e)]
+        return [*known, *evenly(_without(examples, known), count, self.turn)]
 
     def _bare(self, example: Any) -> Any:
         """An example that is forbidden, without its bias; None where that does not help, or says something else."""
@@ -64,3 +75,8 @@ class Selection:
         found = (nearest(case, lambda relative: not self.is_limited(relative)) for case in limited)
         new = dict.fromkeys(case for case in found if case)
         return [case for case in new if case not in known and case in self.select((case,))]
+
+
+def _without(examples: Iterable[Any], others: Iterable[Any]) -> list[Any]:
+    left_out = set(others)
+    return [e for e in examples if e not in left_out]

@@ -130,7 +130,7 @@ class Session:
         drawn = pool(profile, self.options.seed, float_dtypes(surface, limits))
         trial = Trial(
             surface, (), profile.sample, limits, self.deviations,
-            shrink_seconds=self.options.shrink_seconds, thorough=profile.name == "thorough",
+            shrink_seconds=self.options.shrink_seconds, thorough=profile.name == "thorough", spread=profile.spread,
         )  # fmt: skip
 
         def possible(case: Case) -> bool:

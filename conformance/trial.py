@@ -42,6 +42,7 @@ class Trial:
     limited: tuple[Case, ...] = ()
     shrink_seconds: float = 20.0
     thorough: bool = False
+    spread: int | None = None
 
     def facts(self, check: Check, example: Example) -> dict[str, Fact]:
         """What conditions are evaluated on."""
@@ -105,13 +106,16 @@ class Trial:
         if check.for_accelerators and (not self.thorough or devices.is_cpu(self.surface.backend.device)):
             return []
         recorded = tuple(case_from(dict(case)) for d in self._entries(check) for case in d.cases)
-        sample = self.sample if check.sampled else None
+        entries = self._entries(check) if self.spread else ()
         selection = Selection(
             check.select,
             lambda e: self.limit(self.facts(check, e)) is not None,
-            sample,
+            self.sample if check.sampled else self.spread,
+            self.spread,
             self._forbids_all(check),
             check.bias_aside,
+            lambda e: any(d.when.holds(self.facts(check, e)) for d in entries),
+            check.turn if self.spread else 0,
         )
         return selection.examples(recorded, self.cases, self.limited, check.minimum)
 

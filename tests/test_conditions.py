@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from conv1d_cts.adapters.conditions import FACTS, Condition
@@ -49,6 +51,12 @@ def test_an_unknown_name_comes_with_its_nearest() -> None:
 def test_a_condition_that_cannot_be_evaluated_says_so() -> None:
     with pytest.raises(ValueError, match="n % 0"):
         Condition("n % 0 == 1").holds({})
+
+
+def test_a_condition_goes_from_worker_to_worker() -> None:
+    copy = pickle.loads(pickle.dumps(Condition("stride > 1")))
+    assert copy == Condition("stride > 1")
+    assert copy.holds({"stride": 2})
 
 
 def test_every_name_has_a_plain_value() -> None:

@@ -26,11 +26,12 @@ from conv1d_cts.conformance.isolation.position import Position
 from conv1d_cts.conformance.isolation.wire import pack, unpack
 
 # The worker is imported in the other interpreter from a folder that holds nothing but this package. Threads of the
-# backend that have nothing to do leave the cores to the suite and to other workers; its libraries read that at once.
+# backend that have nothing to do leave the cores to the suite and to other workers, and NumPy has no others: for small
+# products they cost more than they compute. Libraries read that as they are loaded; who wants it otherwise sets it.
 _BOOTSTRAP = """
 import os, sys
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 package, module, path, device, log, position, cpus = channel.receive()
 sys.path.append(package)
 try:
