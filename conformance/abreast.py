@@ -6,7 +6,7 @@ small convolutions. So each body runs until it asks; then all that was asked is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,18 +34,23 @@ def outcome(backend: Backend, body: Callable[[], Any]) -> Outcome:
         return Outcome(None, problem, backend.last)
 
 
-def outcomes(backend: Backend, bodies: Sequence[Callable[[], Any]]) -> list[Outcome]:
-    """Of bodies that take turns: in each round all of those that are left ask once, in their order."""
-    hub = getcurrent()
+def outcomes(backend: Backend, bodies: Sequence[Callable[[], Any]]) -> Iterator[Outcome]:
+    """Of bodies that take turns, in their order: in each round all of those that are left ask once.
+
+    Each is given as soon as it is known; whoever has seen enough leaves the others where they are.
+    """
     turns = [greenlet(lambda body=body: outcome(backend, body)) for body in bodies]
     earlier: dict[greenlet, tuple[Request, ...]] = {}
-    with backend.taking_turns(hub):
-        given = {turn: turn.switch() for turn in turns}  # a request, or the outcome of a body that has ended
-        while left := [turn for turn in turns if not turn.dead]:
-            for turn, asked in zip(left, backend.ask([given[turn] for turn in left]), strict=True):
-                earlier[turn] = asked.earlier
-                given[turn] = _go_on(turn, asked)
-    return [replace(given[turn], earlier=earlier.get(turn, ())) for turn in turns]
+    with backend.taking_turns(getcurrent()):
+        given = {turn: turn.switch() for turn in turns}
+    for turn in turns:
+        while not turn.dead:
+            left = [other for other in turns if not other.dead]
+            with backend.taking_turns(getcurrent()):
+                for one, asked in zip(left, backend.ask([given[other] for other in left]), strict=False):
+                    earlier[one] = asked.earlier
+                    given[one] = _go_on(one, asked)
+        yield replace(given[turn], earlier=earlier.get(turn, ()))
 
 
 def _go_on(turn: greenlet, asked: Asked) -> Request | Outcome:

@@ -239,23 +239,20 @@ class Backend:
         return replied
 
     def ask(self, requests: Sequence[Request]) -> list[Asked]:
-        """What comes of requests that are carried out one after another, several of them in one message.
+        """What comes of the first of the requests, of one at least: of those that go into one message, up to a death.
 
         What a process had answered before it died is asked of the next one again.
         """
-        asked: list[Asked] = []
-        while len(asked) < len(requests):
-            some = _message(requests[len(asked) :], self.process.at_once)
-            earlier = tuple(self.process.history)
-            replies = self._replies(some)
-            full = next((number for number, reply in enumerate(replies) if _exhausted(reply)), None)
-            if full is not None:  # what earlier calls left may be what was lacking: their process gives it back
-                self.replace_process()
-                replies[full:] = self._replies(some[full : full + 1])
-            if self.process.outgrown:
-                self.replace_process()
-            asked += [Asked(reply, (*earlier, *some[:number])) for number, reply in enumerate(replies)]
-        return asked
+        some = _message(requests, self.process.at_once)
+        earlier = tuple(self.process.history)
+        replies = self._replies(some)
+        full = next((number for number, reply in enumerate(replies) if _exhausted(reply)), None)
+        if full is not None:  # what earlier calls left may be what was lacking: their process gives it back
+            self.replace_process()
+            replies[full:] = self._replies(some[full : full + 1])
+        if self.process.outgrown:
+            self.replace_process()
+        return [Asked(reply, (*earlier, *some[:number])) for number, reply in enumerate(replies)]
 
     def _replies(self, requests: Sequence[Request]) -> list[Reply | Died]:
         """What comes of the requests of one message, up to the first that ends the process."""
@@ -265,8 +262,9 @@ class Backend:
             self.replace_process()
             # The next one loads its framework while this death is being looked at.
             self._process, self._spare = self._spare or self._start(), self._start()
-            answered = min(death.after, len(requests) - 1)
-            return [*(one.reply for one in self.ask(requests[:answered])), death]
+            answered = requests[: min(death.after, len(requests) - 1)]
+            before = self._replies(answered) if answered else []
+            return [*before, death] if len(before) == len(answered) else before
         self.seconds += sum(reply.pop("seconds", 0.0) for reply in replies)
         return [*replies]
 

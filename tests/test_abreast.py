@@ -65,7 +65,7 @@ def y_of(surface: Surface, length: int) -> tuple[int, ...]:
 
 
 def run(surface: Surface, body: Callable[[Surface, int], Any], lengths: Sequence[int] = LENGTHS) -> list[Outcome]:
-    return outcomes(surface.backend, [partial(body, surface, length) for length in lengths])
+    return list(outcomes(surface.backend, [partial(body, surface, length) for length in lengths]))
 
 
 def test_what_all_ask_goes_out_in_one_message(started: Callable[..., Surface], messages: list[int]) -> None:
@@ -114,6 +114,14 @@ def test_a_death_is_of_the_one_that_asked_for_it(
     assert problems[2].kind == kind
     assert [one.finding for one in found if one.finding] == [(1, 2, length - 2) for length in LENGTHS if length != 17]
     assert messages == [5, 2, 2]  # those before it are asked of the next process again, then those after it
+
+
+def test_whoever_has_seen_enough_waits_for_no_other_death(started: Callable[..., Surface], messages: list[int]) -> None:
+    surface = started("if length > 10: import time; time.sleep(99)", call_seconds=2.0)
+    for one in outcomes(surface.backend, [partial(y_of, surface, length) for length in LENGTHS]):
+        if one.problem:
+            break
+    assert messages == [5, 2]  # and not the three that hang, one after another
 
 
 def test_calls_of_which_none_hangs_may_take_longer_together(started: Callable[..., Surface]) -> None:
