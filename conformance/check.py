@@ -37,7 +37,8 @@ class Check:
     one; a `sampled` check takes an even sample of those from the pool; fewer than `minimum` that held prove nothing.
     What the body finds must be one thing `throughout` where the clause calls a mixture a fault. Where the bias is
     `bias_aside`, there to be tried as well, cases are tried without it on a surface that has none. What is
-    `for_accelerators` is tried by the thorough profile off the CPU alone.
+    `for_accelerators` is tried by the thorough profile off the CPU alone. Calls of other examples come between those of
+    one, unless they are to be made `in_a_row`.
     """
 
     clause: str
@@ -51,6 +52,7 @@ class Check:
     throughout: bool = False
     bias_aside: bool = False
     for_accelerators: bool = False
+    in_a_row: bool = False
 
     @property
     def turn(self) -> int:

@@ -51,7 +51,7 @@ class Profile:
 
 
 PROFILES = {
-    "quick": Profile("quick", 1, 1, (5, 7, 9), 10, 12, 60, 6, every_surface=False, spread=48),
+    "quick": Profile("quick", 1, 1, (5, 7, 9), 10, 12, 60, 6, every_surface=False, spread=24),
     "standard": Profile("standard", 1, 3, (5, 6, 7, 8, 9, 10, 11), 60, 48, 120, 16),
     "thorough": Profile("thorough", 4, 10, (5, 6, 7, 8, 9, 10, 11), 600, 500, 600, 200),
 }

@@ -131,6 +131,7 @@ test_grad_11_alone = tries(
     lambda c: non_empty(c) and largest_extent(c) < LARGE,
     extra={"function": "vjp"},
     sampled=True,
+    in_a_row=True,
 )
 
 

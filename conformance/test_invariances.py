@@ -214,12 +214,13 @@ def _batched(case: Case) -> bool:
     return small_zeros(case) and case.geometry.n > 1
 
 
-test_inv_5_batch = tries("INV-5", items_stand_alone, _batched, sampled=True)
+test_inv_5_batch = tries("INV-5", items_stand_alone, _batched, sampled=True, in_a_row=True)
 # Batches past those of the pool that are tried here: from some on a backend sums in another order, in other buffers.
 _WIDE = tuple(_gaussian(Case(Geometry(n, 3, 2, 8, 3), seed=n)) for n in (65, 96, 129, 200))
 test_inv_18_batch_in_bits = tries(
-    "INV-18", items_in_bits, lambda c: _batched(c) or c in _WIDE, own=_WIDE, prepare=_gaussian, sampled=True
-)
+    "INV-18", items_in_bits, lambda c: _batched(c) or c in _WIDE, own=_WIDE, prepare=_gaussian, sampled=True,
+    in_a_row=True,
+)  # fmt: skip
 
 
 def _laid_out(case: Case) -> Case:

@@ -80,10 +80,11 @@ class Trial:
 
         One that is known to end its process, or to corrupt its memory, takes no others with it.
         """
+        most = 1 if check.in_a_row else _ABREAST
         some: list[Example] = []
         for example in examples:
             deadly = self._is_deadly(check, example)
-            if some and (deadly or len(some) == _ABREAST):
+            if some and (deadly or len(some) == most):
                 yield some
                 some = []
             some.append(example)
