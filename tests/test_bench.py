@@ -18,6 +18,11 @@ def test_the_share_of_the_backend_is_that_of_the_whole_run() -> None:
     assert Run(8.0, 0, {"run": {"backend_seconds": 2.0}}).backend_share == 0.25
 
 
+def test_the_examples_are_those_of_all_rows() -> None:
+    rows = [{"examples": {"run": number}} for number in (3, 4)]
+    assert Run(8.0, 0, {"clauses": rows}).examples == 7
+
+
 def test_a_run_that_fails_is_no_measurement() -> None:
     with pytest.raises(subprocess.CalledProcessError):
         certify("numpi")
