@@ -11,7 +11,7 @@ import numpy as np
 from conv1d_cts.conformance import oracle
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.isolation.wire import dtype_of
-from conv1d_cts.conformance.recipes import Operands
+from conv1d_cts.conformance.recipes import Later, Operands
 from conv1d_cts.reference.bounds import Forms, Reading, Units, error_bounds
 
 Array = np.ndarray[Any, Any]
@@ -66,9 +66,11 @@ def _judged(
 
 
 def _read(given: Operands, read: Reading) -> Operands:
-    tangents = {name: (read.term if name == "b" else read.factor)(a) for name, a in given.tangents.items()}
+    def tangents() -> dict[str, Array]:
+        return {name: (read.term if name == "b" else read.factor)(a) for name, a in given.tangents.items()}
+
     return Operands(
-        read.factor(given.x), read.factor(given.w), read.term(given.b), read.factor(given.cotangent), tangents
+        read.factor(given.x), read.factor(given.w), read.term(given.b), read.factor(given.cotangent), Later(tangents)
     )
 
 

@@ -9,9 +9,9 @@ cancelling products that come in pairs of opposite sign, so that the sum is far 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,26 @@ LARGEST_FILL = 3  # the padding value of a lattice case, its sign apart; a multi
 _LARGEST_LATTICE_VALUE = 100  # 7 bits: an operand that bfloat16 holds exactly
 
 
+class Later(Mapping[str, Array]):
+    """Arrays by name, made when the first of them is looked at: few checks ask for directions of derivatives."""
+
+    def __init__(self, make: Callable[[], dict[str, Array]]) -> None:
+        self._make = make
+
+    @cached_property
+    def _arrays(self) -> dict[str, Array]:
+        return self._make()
+
+    def __getitem__(self, name: str) -> Array:
+        return self._arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+
 @dataclass(frozen=True)
 class Operands:
     """The arrays of a case: x (N,C,L), w (O,C/g,K), b (O,) or None, a cotangent (N,O,L_out), a direction for each."""
@@ -40,7 +60,7 @@ class Operands:
     w: Array
     b: Array | None
     cotangent: Array
-    tangents: dict[str, Array] = field(default_factory=dict)
+    tangents: Mapping[str, Array] = field(default_factory=dict)
 
 
 def _times_shown(g: Geometry, mode: str) -> int:
@@ -119,14 +139,18 @@ def operands(case: Case) -> Operands:
             values = abs(values)
         return values.astype(dtype)
 
-    x, w, b, cotangent = make(g.x_shape), make(g.w_shape), make(g.b_shape), make(g.y_shape)
+    def draw_all() -> dict[str, Array]:
+        return {"x": make(g.x_shape), "w": make(g.w_shape), "b": make(g.b_shape), "cotangent": make(g.y_shape)}
+
+    def finish(arrays: dict[str, Array]) -> dict[str, Array]:
+        for array in arrays.values():
+            if case.layout == "broadcast":
+                array[...] = array[:1]
+            array.flags.writeable = False
+        return arrays
+
+    arrays = draw_all()
     if case.recipe == "cancelling":
-        _cancel(x, w)
-    tangents = {"x": make(g.x_shape), "w": make(g.w_shape), "b": make(g.b_shape), "cotangent": make(g.y_shape)}
-    arrays = [x, w, b, cotangent, *tangents.values()]
-    if case.layout == "broadcast":
-        for array in arrays:
-            array[...] = array[:1]
-    for array in arrays:
-        array.flags.writeable = False
-    return Operands(x, w, b if case.bias else None, cotangent, tangents)
+        _cancel(arrays["x"], arrays["w"])
+    x, w, b, cotangent = finish(arrays).values()
+    return Operands(x, w, b if case.bias else None, cotangent, Later(lambda: finish(draw_all())))
