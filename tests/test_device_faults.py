@@ -82,7 +82,7 @@ def conv1d(x): return x if x.shape[-1] != 17 else (lost.append("an illegal memor
 
 def test_a_fault_that_stays_is_a_crash_of_its_case_alone(tmp_path: Path) -> None:
     (tmp_path / "fake.py.j2").write_text(_SCRIPT, encoding="utf-8")
-    with session(fake_device(tmp_path, STICKY), device="gpu") as opened:
+    with session(fake_device(tmp_path, STICKY), device="gpu", profile="standard") as opened:
         found = verdicts(opened, "SHAPE-2", "OP-7")
         path = opened.finish(tmp_path, interrupted=False)
     assert found["SHAPE-2"]["verdict"] == "crash"

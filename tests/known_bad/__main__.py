@@ -125,7 +125,7 @@ def page(findings: list[Finding], skipped: dict[str, str], profile: str, seed: i
 
 
 @click.command()
-@click.option("--profile", default="quick", show_default=True, help="Profile of the suite.")
+@click.option("--profile", default="standard", show_default=True, help="Profile of the suite.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the suite.")
 @click.option("--only", default="", help="Only releases whose name holds this text.")
 @click.option(
