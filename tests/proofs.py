@@ -46,7 +46,7 @@ def prove(clause: str, seed: int, profile: str) -> tuple[str, str, str] | None:
 
 @click.command()
 @click.option("--seed", default=0, help="Seed of the suite and of the thresholds.")
-@click.option("--profile", default="quick", help="Profile of the suite.")
+@click.option("--profile", default="standard", help="Profile of the suite.")
 @click.option("--jobs", default=os.cpu_count() or 1, help="Clauses at a time.")
 def main(seed: int, profile: str, jobs: int) -> None:
     """Find a mutant for each clause that has none, and keep it in tests/mutants/kills.json."""
