@@ -18,6 +18,10 @@ from conv1d_cts.adapters import cuda
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several processes share a GPU; read at its first use
 jax.config.update("jax_enable_x64", True)  # without it float64 operands become float32 before the operator is called
+if "CONV1D_CTS_CACHE" in os.environ and jax.config.jax_compilation_cache_dir is None:  # XLA compiles each program once,
+    jax.config.update("jax_compilation_cache_dir", os.environ["CONV1D_CTS_CACHE"])  # and not again in each process
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 name, native = "jax", "jaxlib"
 versions = {"jax": jax.__version__, "jaxlib": jaxlib.__version__}

@@ -126,15 +126,18 @@ _ARGUMENTS = (
     "-c", os.devnull, "--noconftest", "--import-mode=importlib", "--assert=plain", "--capture=no",
     "-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:faulthandler", "-p", plugin.__name__,
 )  # fmt: skip
+_OWN_SETTINGS = ("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "CONV1D_CTS_CACHE")
 
 
 @contextmanager
 def _away_from_the_user() -> Iterator[Path]:
-    """No plugin, option or folder of the user's in the run: pytest and Hypothesis keep what they keep elsewhere."""
-    settings = {name: os.environ.pop(name, None) for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")}
-    settings["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    """No plugin, option or folder of the user's in the run: pytest and Hypothesis keep what they keep elsewhere.
+
+    What a framework compiles may be kept in a folder too, which the processes of a run share.
+    """
+    settings = {name: os.environ.pop(name, None) for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", *_OWN_SETTINGS)}
     with tempfile.TemporaryDirectory(prefix="conv1d-cts-") as folder:
+        os.environ |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "CONV1D_CTS_CACHE": str(Path(folder, "compiled"))}
         set_hypothesis_home_dir(folder)
         try:
             yield Path(folder)

@@ -199,6 +199,15 @@ def test_a_certificate_of_the_same_command_is_never_replaced(tmp_path: Path) -> 
     assert path.read_text(encoding="utf-8") == "the first"
 
 
+def test_a_run_has_a_folder_for_what_is_compiled_and_leaves_none(tmp_path: Path) -> None:
+    told = "import os; raise ValueError('in ' + os.environ['CONV1D_CTS_CACHE'])"
+    outcome = certify(Options(adapter(tmp_path, told), profile="quick", python=sys.executable), tmp_path, silent())
+    folder = Path(outcome.message.partition("ValueError: in ")[2].split()[0])
+    assert folder.name == "compiled"
+    assert not folder.parent.exists()
+    assert "CONV1D_CTS_CACHE" not in os.environ
+
+
 def test_the_path_of_a_certificate_stays_in_its_folder(tmp_path: Path) -> None:
     for name in ("../../etc/x", "a b", "ünï", "..", "x" * 8):
         assert certificate_path(tmp_path, name, "cuda:0").parent == tmp_path
