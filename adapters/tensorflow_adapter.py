@@ -1,4 +1,4 @@
-"""TensorFlow: tf.nn.conv1d in NWC with kernels (K, C/g, O), tf.pad before it, and tf.nn.conv2d of height 1."""
+"""TensorFlow: tf.nn.conv1d in NWC and in a graph, tf.pad before it, tf.nn.convolution, conv2d of height 1."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ def _beyond_shapes(x: Any, w: Any, groups: Any) -> dict[str, Any]:
     return {} if groups == 1 or x.shape[1] == groups * w.shape[1] else {"groups": groups}
 
 
+def _moved(x: Any, w: Any) -> tuple[Any, Any]:
+    """Operands as TensorFlow has them by default: x in NWC, w as (K, C/g, O)."""
+    return tf.transpose(x, (0, 2, 1)), tf.transpose(w, (2, 1, 0))
+
+
 def _channels_first(y: Any, b: Any) -> Any:
     """(N, L_out, O) with the bias added, as (N, O, L_out)."""
     return tf.transpose(y if b is None else tf.nn.bias_add(y, b), (0, 2, 1))
@@ -37,10 +42,21 @@ def _channels_first(y: Any, b: Any) -> Any:
 
 def conv1d(x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:
     """tf.nn.conv1d: it pads by name alone; other padding goes to it as it is, and it refuses it."""
-    x_nwc, w_kio = tf.transpose(x, (0, 2, 1)), tf.transpose(w, (2, 1, 0))
     extra = _beyond_shapes(x, w, groups)
-    y = tf.nn.conv1d(x_nwc, w_kio, stride, _NAMES.get(padding, padding), dilations=dilation, **extra)
+    y = tf.nn.conv1d(*_moved(x, w), stride, _NAMES.get(padding, padding), dilations=dilation, **extra)
     return _channels_first(y, b)
+
+
+def convolution(x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:
+    """tf.nn.convolution."""
+    extra = _beyond_shapes(x, w, groups)
+    y = tf.nn.convolution(*_moved(x, w), stride, _NAMES.get(padding, padding), dilations=dilation, **extra)
+    return _channels_first(y, b)
+
+
+def graph(x: Any, w: Any, b: Any, **parameters: Any) -> Any:
+    """tf.nn.conv1d in a tf.function, traced for the call."""
+    return tf.function(conv1d)(x, w, b, **parameters)
 
 
 def padded(
@@ -63,26 +79,33 @@ def padded(
 
 def conv2d(x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:
     """tf.nn.conv2d on operands of height 1; it takes explicit padding."""
-    x_nhwc, w_hwio = tf.transpose(x, (0, 2, 1))[:, None], tf.transpose(w, (2, 1, 0))[None]
+    x_nwc, w_kio = _moved(x, w)
     pads = _NAMES.get(padding, padding) if isinstance(padding, str) else ((0, 0), (0, 0), padding, (0, 0))
     extra = _beyond_shapes(x, w, groups)
-    y = tf.nn.conv2d(x_nhwc, w_hwio, (1, stride), pads, dilations=(1, dilation), **extra)
+    y = tf.nn.conv2d(x_nwc[:, None], w_kio[None], (1, stride), pads, dilations=(1, dilation), **extra)
     return _channels_first(tf.squeeze(y, 1), b)
 
 
-surfaces = {"functional": conv1d, "padded": padded, "conv2d": conv2d}
+surfaces = {
+    "functional": conv1d,
+    "padded": padded,
+    "conv2d": conv2d,
+    "convolution": convolution,
+    "graph": graph,
+}
 limits = {
     "surface not in ('padded', 'conv2d') and padding == 'explicit' and lo + hi > 0": "tf.nn.conv1d pads by name alone",
     "surface != 'padded' and padding in ('same_lower', 'causal', 'full')": "TensorFlow has the names VALID and SAME",
     "surface == 'padded' and padding != 'explicit'": "tf.pad takes numbers",
     "surface != 'padded' and padding_mode != 'zeros'": "tf.nn.conv1d and tf.nn.conv2d pad with zeros",
     "padding_mode in ('replicate', 'circular')": "tf.pad has no such mode",
+    "surface == 'convolution' and stride > 1 and dilation > 1": "tf.nn.convolution refuses a stride with a dilation",
 }
 # What oneDNN computes on this processor; the rest is Eigen's, which has no gradients of these:
 _ONEDNN = ("float32", "bfloat16", *(["float16"] if "avx512_fp16" in processor.instruction_sets() else []))
 limits |= {
-    "device == 'cpu' and function in ('vjp', 'vjp_of_vjp', 'jvp_of_vjp') and wrt != 'b'"
-    " and (dilation > 1 or groups > 1)"
+    "device == 'cpu' and function in ('vjp', 'vjp_of_vjp', 'jvp_of_vjp') and (wrt != 'b' or surface == 'graph')"
+    " and (dilation > 1 and surface != 'convolution' or groups > 1)"
     f" and (dtype not in {_ONEDNN} or surface == 'conv2d' and padding == 'explicit')": (
         "oneDNN alone has gradients of dilated and grouped convolutions, and takes padding by name"
     ),
