@@ -108,7 +108,7 @@ def numpy() -> Iterator[Row]:
 
 
 def frameworks() -> Iterator[Row]:
-    """The standard profile on one surface, as many workers as there are by default."""
+    """The standard profile on one surface, by two workers; of torch also what one worker shows."""
     for name, goal in _GOALS.items():
         what = f"`certify {name}`, standard profile, one surface, imports included"
         if find_spec(name) is None:

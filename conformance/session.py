@@ -70,12 +70,12 @@ class Session:
 
     def __post_init__(self) -> None:
         self.started, self._clock = datetime.now(UTC), time.monotonic()
-        # The judge's own products are small: a second thread of BLAS would only take a core from the backend.
-        self._threads = None if self.options.in_process else threadpool_limits(1, user_api="blas")
         source = registry.find(self.options.backend)
         limits = Limits(call_seconds=self.options.call_seconds, memory_bytes=self.options.memory_bytes)
         interpreter = Interpreter(self.options.python, self.options.host)
         self.backend = Backend(source, self.options.device, interpreter, limits, self.options.in_process)
+        # The judge's own products are small: a second thread of BLAS would only take a core from the backend.
+        self._threads = None if self.options.in_process else threadpool_limits(1, user_api="blas")
         try:
             self.description = self.backend.describe()
             self._find_device()

@@ -81,9 +81,11 @@ class Trial:
         One that is known to end its process, or to corrupt its memory, takes no others with it.
         """
         most = 1 if check.in_a_row else _ABREAST
+        deaths = [d for d in self.deviations if d.corrupts or (d.kind != "fail" and check.clause in d.clauses)]
         some: list[Example] = []
         for example in examples:
-            deadly = self._is_deadly(check, example)
+            facts = self.facts(check, example) if deaths else {}
+            deadly = any(self._inside(death, facts) for death in deaths)
             if some and (deadly or len(some) == most):
                 yield some
                 some = []
@@ -93,11 +95,6 @@ class Trial:
                 some = []
         if some:
             yield some
-
-    def _is_deadly(self, check: Check, example: Example) -> bool:
-        deadly = [d for d in self.deviations if d.corrupts or (d.kind != "fail" and check.clause in d.clauses)]
-        facts = self.facts(check, example) if deadly else {}
-        return any(self._inside(deviation, facts) for deviation in deadly)
 
     def _entries(self, check: Check) -> tuple[Deviation, ...]:
         return tuple(d for d in self.deviations if check.clause in d.clauses and self.surface.name in d.surfaces)
