@@ -96,6 +96,7 @@ class Target:
         options = settings(
             max_examples=_AT_ONCE,
             database=DirectoryBasedExampleDatabase(database),
+            derandomize=False,  # where Hypothesis sees a CI, its default draws the same few examples each time
             phases=(Phase.reuse, Phase.generate),  # the trial shrinks, and knows what a smaller case must not be
             suppress_health_check=list(HealthCheck),
             deadline=None,

@@ -46,6 +46,13 @@ def test_a_rare_fault_is_found_shrunk_and_tried_first_by_the_next_run(tmp_path: 
     assert (again.kind, again.counts.total()) == ("fail", 1)
 
 
+def test_a_ci_is_no_reason_to_draw_the_same_cases_again(tmp_path: Path) -> None:
+    code = "import sys; from tests.test_fuzz import *; print(fuzzed(Path(sys.argv[1]), Path(sys.argv[2]), 300).kind)"
+    command = [sys.executable, "-c", code, str(adapter_file(tmp_path, RARE)), str(tmp_path / "kept")]
+    done = subprocess.run(command, env={**os.environ, "CI": "true"}, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "fail", done.stdout + done.stderr
+
+
 def test_what_was_mended_fails_no_more(tmp_path: Path) -> None:
     assert fuzzed(adapter_file(tmp_path, RARE), tmp_path / "kept", seconds=300).kind == "fail"
     mended = fuzzed(adapter_file(tmp_path), tmp_path / "kept", seconds=1)
