@@ -115,6 +115,14 @@ def _wide(rng: np.random.Generator, case: Case) -> Callable[[tuple[int, ...]], A
 _DRAWS = {"lattice": _lattice, "gaussian": _gaussian, "wide": _wide, "cancelling": _gaussian}
 
 
+_ALIKE = ((0, 1, 2), (2,), (0, 2), (0,), (1,))  # axes of y that a loss sums over, so that its cotangent repeats there
+
+
+def _repeat(cotangent: Array, axes: tuple[int, ...]) -> None:
+    """Make a cotangent (N,O,L_out) alike along some axes, as that of a sum over them."""
+    cotangent[...] = cotangent[tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(3))]
+
+
 def _cancel(x: Array, w: Array) -> None:
     """Make neighbouring channels' products opposite up to the last bits: x[c+1] = x[c], w[c+1] = -w[c] (1 + 2^-8)."""
     pairs = w.shape[1] // 2 * 2
@@ -152,5 +160,7 @@ def operands(case: Case) -> Operands:
     arrays = draw_all()
     if case.recipe == "cancelling":
         _cancel(arrays["x"], arrays["w"])
+    if case.layout == "repeated":
+        _repeat(arrays["cotangent"], _ALIKE[case.seed % len(_ALIKE)])
     x, w, b, cotangent = finish(arrays).values()
     return Operands(x, w, b if case.bias else None, cotangent, Later(lambda: finish(draw_all())))

@@ -115,9 +115,18 @@ def test_a_layout_keeps_the_values(layout: str, shape: tuple[int, ...], dtype: s
     assert np.array_equal(laid_out, values)
 
 
+def test_a_repeated_value_is_one_element() -> None:
+    values = np.zeros((2, 3, 4), np.float32)
+    assert arrange(values, "repeated").strides == (0, 0, 0)
+    values[:, 1] = 5
+    assert arrange(values, "repeated").strides == (0, 4, 0)
+    values[0, 0, 0] = -0.0  # another bit pattern of an equal value
+    assert arrange(values, "repeated").strides == (48, 16, 4)
+
+
 def test_layouts_differ_in_memory() -> None:
     values = np.arange(24.0).reshape(2, 3, 4)
-    values[...] = values[:1]
+    values[...] = values[:1, :, :1]
     facts = {
         name: (a.strides, a.flags.writeable, a.flags.aligned)
         for name in LAYOUTS

@@ -56,6 +56,15 @@ def _broadcast(a: Array) -> Array:
     return np.broadcast_to(a[:1].copy(), a.shape) if a.shape[0] else a
 
 
+def _repeated(a: Array) -> Array:
+    """Strides of 0 along every axis on which nothing changes: a single value is one element, seen everywhere."""
+    once = a
+    for axis in range(a.ndim):
+        first = once.take([0], axis)
+        once = first if np.broadcast_to(first, once.shape).tobytes() == once.tobytes() else once
+    return np.broadcast_to(once.copy(), a.shape)
+
+
 def _read_only(a: Array) -> Array:
     view = a.copy()
     view.flags.writeable = False
@@ -78,6 +87,7 @@ _ARRANGEMENTS: dict[str, Callable[[Array], Array]] = {
     "strided": _strided,
     "embedded": _embedded,
     "broadcast": _broadcast,
+    "repeated": _repeated,
     "read-only": _read_only,
     "unaligned": _unaligned,
 }

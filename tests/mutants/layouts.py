@@ -95,6 +95,11 @@ def one_for_all(a: Array) -> Array:
     return np.broadcast_to(a.flat[0], a.shape)
 
 
+def with_an_axis_added(a: Array) -> Array:
+    """Return the same values, the only channel's stride being 0."""
+    return np.broadcast_to(a[:, 0], (1, len(a), a.shape[-1])).swapaxes(0, 1)
+
+
 @mutant
 def x_permuted_read_raw(m: Backend, rng: Rng) -> Witness:
     """An x whose axes are permuted in memory is read in the order of memory (pytorch/pytorch#77299)."""
@@ -170,6 +175,24 @@ def g_broadcast_read_beyond(m: Backend, rng: Rng) -> Witness:
     """A broadcast cotangent, as that of a sum, counts only in the first element (kind: stride 0)."""
     misread(m, "g", stretched, lambda a: np.where(np.arange(a.size).reshape(a.shape) == 0, a, 0).astype(a.dtype))
     return Call(c_out=draw(rng, 1, 3), view={"g": one_for_all}, ask="w")
+
+
+@mutant
+def g_of_a_sum_divided_among_positions(m: Backend, rng: Rng) -> Witness:
+    """A cotangent of one element seen everywhere, as that of a sum, is divided (kind: a sum taken for a mean)."""
+    misread(m, "g", lambda a: a.size > 1 and not any(strides(a)), lambda a: (a / a.size).astype(a.dtype))
+    return Call(c_out=draw(rng, 1, 3), view={"g": one_for_all}, ask="w")
+
+
+@mutant
+def x_of_extent_1_taken_for_broadcast(m: Backend, rng: Rng) -> Witness:
+    """An x whose only channel has a stride of 0, as an added axis has, counts in one item alone (kind: stride 0)."""
+
+    def added(a: Array) -> bool:
+        return a.ndim == 3 and a.shape[1] == 1 and a.strides[1] == 0 and len(a) > 1
+
+    misread(m, "x", added, lambda a: np.concatenate([a[:1], 0 * a[1:]]))
+    return Call(n=draw(rng, 2, 4), c_in=1, view={"x": with_an_axis_added})
 
 
 @mutant
