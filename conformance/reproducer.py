@@ -20,6 +20,7 @@ import numpy as np
 
 from conv1d_cts.adapters import scripts
 from conv1d_cts.conformance.backend import Answer, Backend, Call, Flaw, Last, Violation
+from conv1d_cts.conformance.isolation.arrange import arrange, in_memory
 from conv1d_cts.conformance.isolation.process import Died, Interpreter
 from conv1d_cts.conformance.isolation.wire import dtype_of
 
@@ -106,11 +107,14 @@ class _Writer:
 
     def literals(self) -> dict[str, str]:
         """The expression of each array."""
-        return {
-            name: self._macro("array", _literal(array), array.dtype.name, self.device)
-            for name, array in self.call.arrays.items()
-            if array is not None
-        }
+        return {name: self._array(array) for name, array in self.call.arrays.items() if array is not None}
+
+    def _array(self, array: Array) -> str:
+        """The expression of an array, laid out as the call has it where the framework has strides."""
+        laid_out = in_memory(arrange(array, self.call.layout)) if hasattr(self.macros, "strided") else None
+        elements, steps = laid_out or (array, ())
+        text = self._macro("array", _literal(elements), array.dtype.name, self.device)
+        return self._macro("strided", text, array.shape, steps) if laid_out else text
 
     def _operands(self) -> list[str]:
         """The template's definitions, and a literal for each array; the tangents share a line."""

@@ -19,6 +19,7 @@ from conv1d_cts.conformance import oracle
 from conv1d_cts.conformance.backend import Answer, Backend, Call, Flaw, Refused, Violation, call_of
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.catalog import checks
+from conv1d_cts.conformance.isolation.arrange import LAYOUTS, arrange
 from conv1d_cts.conformance.isolation.process import Died
 from conv1d_cts.conformance.maps import Level, Map
 from conv1d_cts.conformance.recipes import operands
@@ -140,6 +141,24 @@ def every_script(name: str) -> Iterator[tuple[str, int]]:
     yield written(name, surface, asked, got, Died("crash", "SIGSEGV")), 0
     if name in SETTINGS:  # it has devices that can be lost
         yield written(name, surface, asked, got, Died("crash", "an illegal memory access", lost=True)), 0
+
+
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_script_of_torch_has_its_operands_laid_out_as_they_were(layout: str) -> None:
+    torch_adapter = pytest.importorskip("conv1d_cts.adapters.torch_adapter", exc_type=ImportError)
+    case = replace(UNPADDED, layout=layout, seed=5)
+    asked = call(case, "vjp")
+    flaw = Flaw("value", (got := results(case, "vjp")["x"]), got[0, 0, 0].item(), (0, 0, 0))
+    script = written("torch", "functional", asked, (got,), Violation("wrong", flaw=flaw))
+    names: dict[str, Any] = {}
+    with pytest.raises(SystemExit) as end:
+        exec(compile(script, "reproducer.py", "exec"), names)
+    assert not end.value.code
+    for name in ("x", "w", "b", "cotangent"):
+        want = torch_adapter.to_native(arrange(asked.arrays[name], layout), "cpu")
+        assert names[name].equal(want)
+        assert names[name].stride() == want.stride()
 
 
 SETTINGS = {

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 Array = np.ndarray[Any, Any]
 
@@ -98,3 +99,16 @@ LAYOUTS = tuple(_ARRANGEMENTS)
 def arrange(array: Array, layout: str) -> Array:
     """`array` (rank >= 1) laid out in memory as `layout` says; a scalar or an empty array stays as it is."""
     return _ARRANGEMENTS[layout](array) if array.ndim and array.size else array
+
+
+def in_memory(view: Array) -> tuple[Array, tuple[int, ...]] | None:
+    """The elements from the first to the last in memory, and the steps among them that give the view.
+
+    None where it is dense, or where it goes backwards or by parts of elements.
+    """
+    size = view.itemsize
+    if view.strides == np.empty(view.shape, view.dtype).strides or any(s < 0 or s % size for s in view.strides):
+        return None
+    steps = tuple(stride // size for stride in view.strides)
+    last = sum((extent - 1) * step for extent, step in zip(view.shape, steps, strict=True))
+    return as_strided(view, (last + 1,), (size,), writeable=False), steps
