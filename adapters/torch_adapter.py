@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from io import BytesIO
 from typing import Any
 
 import ml_dtypes
@@ -67,38 +68,66 @@ class _Conv1d(torch.nn.Conv1d):  # type: ignore[misc]  # torch is not seen by th
         """Draw none: the layer gets its parameters."""
 
 
+def _layer(w: Any, b: Any, stride: Any, padding: Any, dilation: Any, groups: Any, padding_mode: str) -> torch.nn.Module:
+    """nn.Conv1d for parameters like these, without any of its own."""
+    if not isinstance(padding, str) and padding[0] != padding[1]:
+        raise NotImplementedError("nn.Conv1d has one number for both sides")
+    pads, sizes = padding if isinstance(padding, str) else padding[0], (w.shape[1] * groups, w.shape[0], w.shape[2])
+    return _Conv1d(*sizes, stride, pads, dilation, groups, b is not None, padding_mode, device="meta")
+
+
+def _parameters(w: Any, b: Any) -> dict[str, Any]:
+    return {"weight": w} if b is None else {"weight": w, "bias": b}
+
+
 def layer(
     x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any, padding_mode: str = "zeros"
 ) -> Any:
     """nn.Conv1d with these parameters in place of its own."""
-    if not isinstance(padding, str) and padding[0] != padding[1]:
-        raise NotImplementedError("nn.Conv1d has one number for both sides")
-    pads = padding if isinstance(padding, str) else padding[0]
-    bias, parameters = b is not None, {"weight": w} if b is None else {"weight": w, "bias": b}
-    module = _Conv1d(
-        w.shape[1] * groups, w.shape[0], w.shape[2], stride, pads, dilation, groups, bias, padding_mode, device="meta"
-    )
-    return torch.func.functional_call(module, parameters, (x,))
+    module = _layer(w, b, stride, padding, dilation, groups, padding_mode)
+    return torch.func.functional_call(module, _parameters(w, b), (x,))
 
 
-surfaces = {"functional": conv1d, "padded": padded, "layer": layer, "conv2d": conv2d, "unbatched": unbatched}
+def reloaded(
+    x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any, padding_mode: str = "zeros"
+) -> Any:
+    """nn.Conv1d on x, both saved and loaded again: torch.save, torch.load and load_state_dict."""
+    module, file = _layer(w, b, stride, padding, dilation, groups, padding_mode), BytesIO()
+    torch.save((x, _parameters(w, b)), file)
+    file.seek(0)
+    x, parameters = torch.load(file)
+    module.load_state_dict(parameters, assign=True)
+    return module(x)
+
+
+surfaces = {
+    "functional": conv1d,
+    "padded": padded,
+    "layer": layer,
+    "conv2d": conv2d,
+    "unbatched": unbatched,
+    "reloaded": reloaded,
+}
 _CUDNN: dict[str, dict[str, bool]] = {  # its settings, on surfaces that CUDA devices have beside those
     "tf32-off": {"allow_tf32": False},
     "benchmark": {"benchmark": True},
     "deterministic": {"deterministic": True},
 }
+_TRANSFORMED = ("vjp", "jvp", "vjp_of_vjp", "jvp_of_vjp", "vmap", "compiled", "compiled_vjp")
 limits = {
     "surface != 'padded' and padding == 'explicit' and lo != hi": "torch pads both sides alike",
     "function == 'conv2d' and padding == 'explicit' and lo != hi": "F.conv2d pads both sides alike",
     "surface != 'padded' and padding in ('same_lower', 'causal', 'full')": "torch has the names valid and same",
     "surface != 'padded' and padding == 'same' and stride > 1": "torch refuses a strided 'same'",
     "surface == 'padded' and padding != 'explicit'": "F.pad takes numbers",
-    "surface not in ('padded', 'layer') and padding_mode != 'zeros'": "F.conv1d and F.conv2d pad with zeros",
+    "surface not in ('padded', 'layer', 'reloaded') and padding_mode != 'zeros'": "convolutions pad with zeros",
     "surface == 'unbatched' and n == 0": "samples of which there are none",
     "surface == 'unbatched' and n > 1 and dtype in ('float16', 'bfloat16')": (
         "gradients of several calls would be added up in half precision"
     ),
-    "surface == 'layer' and padding_mode == 'constant'": "nn.Conv1d has no such mode",
+    "surface in ('layer', 'reloaded') and padding_mode == 'constant'": "nn.Conv1d has no such mode",
+    f"surface == 'reloaded' and function in {_TRANSFORMED}": "what a transform traces cannot be saved",
+    "surface == 'reloaded' and dtype in ('int8', 'int16', 'int32', 'int64', 'uint8')": "parameters can have gradients",
     "padding_mode == 'symmetric'": "F.pad has no mode that repeats the edge",
     "surface == 'layer' and function in ('compiled', 'compiled_vjp')": "a layer is made before anything is compiled",
     "dtype in ('int8', 'int16', 'int32', 'uint8') and dilation > 1": "torch dilates integers of 64 bits only",
