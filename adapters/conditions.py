@@ -14,6 +14,9 @@ from types import CodeType
 
 Fact = int | str | bool
 
+# The values of `function` that are transforms of the call, which trace its operands or map them.
+TRANSFORMED = ("vjp", "jvp", "vjp_of_vjp", "jvp_of_vjp", "vmap", "compiled", "compiled_vjp")
+
 # What may be said of one call; each name with its value for a call of which nothing special is to be said.
 FACTS: dict[str, Fact] = {
     "surface": "functional",

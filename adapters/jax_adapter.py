@@ -1,4 +1,4 @@
-"""JAX with 64-bit types: lax.conv_general_dilated in (NCW, OIW, NCW), jnp.pad before it, and height 1 in 2-D."""
+"""JAX with 64-bit types: lax.conv_general_dilated in several layouts, jnp.pad before it, and height 1 in 2-D."""
 
 from __future__ import annotations
 
@@ -30,6 +30,17 @@ dtypes = (
 )  # fmt: skip
 precision_switches = {"float32": "jax_default_matmul_precision"}
 _NAMES = {"valid": "VALID", "same": "SAME", "same_lower": "SAME_LOWER"}
+_WIDER = {
+    jnp.dtype(narrow): wide
+    for narrow, wide in (
+        ("float16", "float32"),
+        ("bfloat16", "float32"),
+        ("float32", "float64"),
+        ("int8", "int32"),
+        ("int16", "int32"),
+        ("int32", "int64"),
+    )
+}
 _MODES = {"zeros": "constant", "replicate": "edge", "circular": "wrap"}
 
 
@@ -38,14 +49,53 @@ def _with_bias(y: Any, b: Any) -> Any:
     return y if b is None else lax.add(y, lax.broadcast_in_dim(b, y.shape, (1,)))
 
 
-def conv1d(x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:
-    """lax.conv_general_dilated over one spatial dimension."""
+def _conv(
+    x: Any,
+    w: Any,
+    numbers: tuple[str, str, str],
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    wider: Any = None,
+) -> Any:
+    """lax.conv_general_dilated over one spatial dimension, the operands' axes in the order that `numbers` says."""
     pads = _NAMES.get(padding, padding) if isinstance(padding, str) else [padding]
-    numbers = ("NCW", "OIW", "NCW")
-    y = lax.conv_general_dilated(
-        x, w, (stride,), pads, rhs_dilation=(dilation,), dimension_numbers=numbers, feature_group_count=groups
+    return lax.conv_general_dilated(
+        x,
+        w,
+        (stride,),
+        pads,
+        rhs_dilation=(dilation,),
+        dimension_numbers=numbers,
+        feature_group_count=groups,
+        preferred_element_type=wider,
     )
-    return _with_bias(y, b)
+
+
+def conv1d(x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:
+    """Channels first: (NCW, OIW, NCW)."""
+    return _with_bias(_conv(x, w, ("NCW", "OIW", "NCW"), stride, padding, dilation, groups), b)
+
+
+def channels_last(x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:
+    """Channels last, as flax and haiku call it: (NWC, WIO, NWC)."""
+    x_nwc, w_wio = jnp.transpose(x, (0, 2, 1)), jnp.transpose(w, (2, 1, 0))
+    y = _conv(x_nwc, w_wio, ("NWC", "WIO", "NWC"), stride, padding, dilation, groups)
+    return _with_bias(jnp.transpose(y, (0, 2, 1)), b)
+
+
+def mixed(x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:
+    """No two orders alike: (WNC, IOW, CNW)."""
+    x_wnc, w_iow = jnp.transpose(x, (2, 0, 1)), jnp.transpose(w, (1, 0, 2))
+    y = _conv(x_wnc, w_iow, ("WNC", "IOW", "CNW"), stride, padding, dilation, groups)
+    return _with_bias(jnp.transpose(y, (1, 0, 2)), b)
+
+
+def preferred(x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:
+    """The result asked for in a wider type (preferred_element_type) and rounded to that of the operands."""
+    y = _conv(x, w, ("NCW", "OIW", "NCW"), stride, padding, dilation, groups, _WIDER.get(x.dtype))
+    return _with_bias(y.astype(x.dtype), b)
 
 
 def padded(
@@ -83,7 +133,14 @@ def conv2d(x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, 
     return _with_bias(jnp.squeeze(high, -2), b)
 
 
-surfaces = {"functional": conv1d, "padded": padded, "conv2d": conv2d}
+surfaces = {
+    "functional": conv1d,
+    "padded": padded,
+    "conv2d": conv2d,
+    "channels-last": channels_last,
+    "mixed": mixed,
+    "preferred": preferred,
+}
 limits = {
     "surface != 'padded' and padding in ('causal', 'full')": "lax has the names VALID, SAME and SAME_LOWER",
     "surface == 'padded' and padding != 'explicit'": "jnp.pad takes numbers",

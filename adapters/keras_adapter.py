@@ -10,10 +10,12 @@ import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
 from conv1d_cts.adapters import devices
+from conv1d_cts.adapters.conditions import TRANSFORMED
 
 _MODES = {"zeros": "constant", "replicate": "edge", "circular": "wrap"}
 _OWN_MODES = {"torch": {"circular": "circular"}}  # which keras hands on to F.pad
@@ -23,25 +25,29 @@ _FROM_BELOW = (
 )  # fmt: skip
 _WIDE = ("float64", "complex128", "int64")
 _INTEGERS = "('int8', 'int16', 'int32', 'int64', 'uint8')"
+_OF_LAYERS = "surface in ('layer', 'depthwise', 'reloaded')"
+_OF_CONV1D = "surface in ('layer', 'reloaded')"
 limits = {
-    "surface != 'layer' and bias": "keras.ops.conv has no bias",
+    f"not {_OF_LAYERS} and bias": "keras.ops.conv has no bias",
     "surface != 'padded' and padding == 'explicit' and lo + hi > 0": "keras pads by name",
     "surface == 'padded' and padding != 'explicit'": "keras.ops.pad takes numbers",
-    "surface not in ('padded', 'layer') and padding in ('same_lower', 'causal', 'full')": "not its words",
-    "surface == 'layer' and padding in ('same_lower', 'full')": "Conv1D has valid, same and causal",
-    "surface == 'layer' and dtype == 'int8'": "a layer of int8 is one to be quantized",
-    "surface == 'layer' and stride > 1 and dilation > 1": "Conv1D refuses a stride together with a dilation",
+    f"not ({_OF_CONV1D} or surface == 'padded') and padding in ('same_lower', 'causal', 'full')": "not its words",
+    f"{_OF_CONV1D} and padding in ('same_lower', 'full')": "Conv1D has valid, same and causal",
+    f"{_OF_CONV1D} and stride > 1 and dilation > 1": "Conv1D refuses a stride together with a dilation",
+    f"{_OF_LAYERS} and dtype == 'int8'": "a layer of int8 is one to be quantized",
+    "surface == 'depthwise' and groups != c_in": "DepthwiseConv1D has a group for each channel",
+    f"surface == 'reloaded' and function in {TRANSFORMED}": "what a transform traces cannot be saved",
     "surface != 'padded' and padding_mode != 'zeros'": "keras pads with zeros before a convolution",
 }
 _OWN_LIMITS = {  # on the backend below
     "torch": {
         "padding_mode == 'replicate'": "on torch keras.ops.pad has no mode edge",
-        f"surface == 'layer' and dtype in {_INTEGERS}": "a layer's weights must be able to have gradients",
+        f"{_OF_LAYERS} and dtype in {_INTEGERS}": "a layer's weights can have gradients",
         "dtype in ('int8', 'int16', 'int32', 'uint8') and dilation > 1": "torch dilates integers of 64 bits only",
     },
     "tensorflow": {
         "padding_mode in ('replicate', 'circular')": "tf.pad has no such mode",
-        "stride > 1 and dilation > 1": "tf.nn.convolution refuses a stride together with a dilation",
+        "surface != 'depthwise' and stride > 1 and dilation > 1": "tf.nn.convolution refuses them together",
         "surface == 'channels-first' and groups == 1 and dtype not in ('float32', 'bfloat16')": (
             "the CPU has channels first by oneDNN, or by XLA, with which keras compiles what has groups"
         ),
@@ -78,7 +84,10 @@ class Keras:
             "channels-first": self.channels_first,
             "padded": self.padded,
             "layer": self.layer,
+            "depthwise": self.depthwise,
         }
+        if backend != "tensorflow":  # whose tapes lose a tensor that is saved without a word
+            self.surfaces["reloaded"] = self.reloaded
         self._framework = framework
         for name in _FROM_BELOW:
             if hasattr(framework, name):
@@ -137,18 +146,50 @@ class Keras:
         xp = self._keras.ops.pad(x, ((0, 0), (0, 0), padding), mode, value)
         return self._conv(xp, w, b, groups, "channels_last", strides=stride, padding="valid", dilation_rate=dilation)
 
+    def _layer(self, w: Any, b: Any, stride: Any, padding: Any, dilation: Any, groups: Any, dtype: str) -> Any:
+        pads, size = "valid" if padding == (0, 0) else padding, (w.shape[0], w.shape[2])
+        return self._keras.layers.Conv1D(
+            *size, stride, pads, None, dilation, groups, None, b is not None, "zeros", dtype=dtype
+        )
+
     def layer(self, x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:
         """keras.layers.Conv1D, built for x and called with w and b as its weights."""
         keras = self._keras
-        pads = "valid" if padding == (0, 0) else padding
-        dtype = keras.backend.standardize_dtype(x.dtype)
         x_nwc, w_kio = keras.ops.transpose(x, (0, 2, 1)), keras.ops.transpose(w, (2, 1, 0))
-        layer = keras.layers.Conv1D(
-            w.shape[0], w.shape[2], stride, pads, None, dilation, groups, None, b is not None, "zeros", dtype=dtype
-        )
+        layer = self._layer(w, b, stride, padding, dilation, groups, keras.backend.standardize_dtype(x.dtype))
         layer.build(tuple(x_nwc.shape))
         y, _ = layer.stateless_call([w_kio] if b is None else [w_kio, b], [], x_nwc)
         return keras.ops.transpose(y, (0, 2, 1))
+
+    def depthwise(self, x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:
+        """keras.layers.DepthwiseConv1D: a group for each channel, the kernel (K, C, O/C)."""
+        if groups != x.shape[1]:
+            raise NotImplementedError("DepthwiseConv1D has a group for each channel")
+        keras, pads = self._keras, "valid" if padding == (0, 0) else padding
+        dtype, multiplier = keras.backend.standardize_dtype(x.dtype), w.shape[0] // groups
+        layer = keras.layers.DepthwiseConv1D(
+            w.shape[2], stride, pads, multiplier, dilation_rate=dilation, use_bias=b is not None,
+            depthwise_initializer="zeros", dtype=dtype,
+        )  # fmt: skip
+        x_nwc = keras.ops.transpose(x, (0, 2, 1))
+        kernel = keras.ops.transpose(keras.ops.reshape(w, (groups, multiplier, w.shape[2])), (2, 0, 1))
+        layer.build(tuple(x_nwc.shape))
+        y, _ = layer.stateless_call([kernel] if b is None else [kernel, b], [], x_nwc)
+        return keras.ops.transpose(y, (0, 2, 1))
+
+    def reloaded(self, x: Any, w: Any, b: Any, **parameters: Any) -> Any:
+        """A model of keras.layers.Conv1D that has loaded what another one saved; NumPy's arrays go in."""
+        keras, dtype = self._keras, self._keras.backend.standardize_dtype(x.dtype)
+        x_nwc, w_kio = (keras.ops.convert_to_numpy(a).T for a in (keras.ops.transpose(x, (1, 2, 0)), w))
+        saved, loaded = (
+            keras.Sequential([keras.Input(x_nwc.shape[1:], dtype=dtype), self._layer(w, b, **parameters, dtype=dtype)])
+            for _ in range(2)
+        )
+        saved.set_weights([w_kio] if b is None else [w_kio, keras.ops.convert_to_numpy(b)])
+        with TemporaryDirectory() as folder:
+            saved.save_weights(f"{folder}/conv1d.weights.h5")
+            loaded.load_weights(f"{folder}/conv1d.weights.h5")
+        return keras.ops.transpose(loaded(keras.ops.convert_to_tensor(x_nwc, dtype)), (0, 2, 1))
 
 
 adapter = Keras

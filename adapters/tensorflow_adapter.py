@@ -1,4 +1,4 @@
-"""TensorFlow: tf.nn.conv1d in NWC and in a graph, tf.pad before it, tf.nn.convolution, conv2d of height 1."""
+"""TensorFlow: tf.nn.conv1d in NWC, in NCW and in a graph, tf.pad before it, tf.nn.convolution, conv2d of height 1."""
 
 from __future__ import annotations
 
@@ -47,6 +47,13 @@ def conv1d(x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, 
     return _channels_first(y, b)
 
 
+def channels_first(x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:
+    """tf.nn.conv1d in NCW."""
+    w_kio, extra = tf.transpose(w, (2, 1, 0)), _beyond_shapes(x, w, groups)
+    y = tf.nn.conv1d(x, w_kio, stride, _NAMES.get(padding, padding), "NCW", dilation, **extra)
+    return y if b is None else tf.nn.bias_add(y, b, "NC..")
+
+
 def convolution(x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:
     """tf.nn.convolution."""
     extra = _beyond_shapes(x, w, groups)
@@ -90,6 +97,7 @@ surfaces = {
     "functional": conv1d,
     "padded": padded,
     "conv2d": conv2d,
+    "channels-first": channels_first,
     "convolution": convolution,
     "graph": graph,
 }
@@ -104,6 +112,8 @@ limits = {
 # What oneDNN computes on this processor; the rest is Eigen's, which has no gradients of these:
 _ONEDNN = ("float32", "bfloat16", *(["float16"] if "avx512_fp16" in processor.instruction_sets() else []))
 limits |= {
+    f"device == 'cpu' and surface == 'channels-first' and dtype not in {_ONEDNN}"
+    " and function not in ('compiled', 'compiled_vjp')": "oneDNN alone has channels first, and XLA",
     "device == 'cpu' and function in ('vjp', 'vjp_of_vjp', 'jvp_of_vjp') and (wrt != 'b' or surface == 'graph')"
     " and (dilation > 1 and surface != 'convolution' or groups > 1)"
     f" and (dtype not in {_ONEDNN} or surface == 'conv2d' and padding == 'explicit')": (

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name that every torch user knows
 
 from conv1d_cts.adapters import cuda
+from conv1d_cts.adapters.conditions import TRANSFORMED
 
 name = native = "torch"
 versions = {"torch": torch.__version__}
@@ -113,7 +114,6 @@ _CUDNN: dict[str, dict[str, bool]] = {  # its settings, on surfaces that CUDA de
     "benchmark": {"benchmark": True},
     "deterministic": {"deterministic": True},
 }
-_TRANSFORMED = ("vjp", "jvp", "vjp_of_vjp", "jvp_of_vjp", "vmap", "compiled", "compiled_vjp")
 limits = {
     "surface != 'padded' and padding == 'explicit' and lo != hi": "torch pads both sides alike",
     "function == 'conv2d' and padding == 'explicit' and lo != hi": "F.conv2d pads both sides alike",
@@ -126,7 +126,7 @@ limits = {
         "gradients of several calls would be added up in half precision"
     ),
     "surface in ('layer', 'reloaded') and padding_mode == 'constant'": "nn.Conv1d has no such mode",
-    f"surface == 'reloaded' and function in {_TRANSFORMED}": "what a transform traces cannot be saved",
+    f"surface == 'reloaded' and function in {TRANSFORMED}": "what a transform traces cannot be saved",
     "surface == 'reloaded' and dtype in ('int8', 'int16', 'int32', 'int64', 'uint8')": "parameters can have gradients",
     "padding_mode == 'symmetric'": "F.pad has no mode that repeats the edge",
     "surface == 'layer' and function in ('compiled', 'compiled_vjp')": "a layer is made before anything is compiled",

@@ -35,9 +35,10 @@ UNPADDED = Case(Geometry(1, 2, 3, 8, 3, dilation=2))
 UNEVEN = Case(Geometry(1, 2, 3, 8, 3, padding=(2, 1)), padding_mode="reflect", seed=3)
 CAUSAL = Case(Geometry(1, 4, 6, 8, 3, stride=2, groups=2, padding="causal"), seed=2)
 UNEVEN_ZEROS = replace(UNEVEN, padding_mode="zeros")
+DEPTHWISE = Case(Geometry(2, 3, 6, 8, 3, groups=3, padding="same"), seed=4)
 KERAS = (
     ("functional", NAMED), ("channels-first", NAMED), ("padded", replace(UNEVEN, bias=False)),
-    ("layer", UNPADDED), ("layer", replace(CAUSAL, bias=False)),
+    ("layer", UNPADDED), ("layer", replace(CAUSAL, bias=False)), ("depthwise", DEPTHWISE),
 )  # fmt: skip
 CALLS = {  # backend: surface, case, programs
     "torch": (
@@ -47,13 +48,23 @@ CALLS = {  # backend: surface, case, programs
         ("layer", PLAIN),
         ("conv2d", PLAIN),
         ("unbatched", PLAIN),
+        ("reloaded", PLAIN),
     ),
-    "jax": (("functional", PLAIN), ("functional", NAMED), ("padded", UNEVEN), ("conv2d", PLAIN)),
+    "jax": (
+        ("functional", PLAIN),
+        ("functional", NAMED),
+        ("padded", UNEVEN),
+        ("conv2d", PLAIN),
+        ("channels-last", PLAIN),
+        ("mixed", PLAIN),
+        ("preferred", PLAIN),
+    ),
     "tensorflow": (
         ("functional", UNPADDED),
         ("functional", NAMED),
         ("padded", UNEVEN),
         ("conv2d", UNEVEN_ZEROS),
+        ("channels-first", replace(NAMED, bias=True)),
         ("convolution", UNPADDED),
         ("graph", UNPADDED),
     ),
@@ -63,10 +74,10 @@ CALLS = {  # backend: surface, case, programs
     "onnxruntime": (("functional", PLAIN), ("dynamic", PLAIN), ("conv2d", PLAIN)),
     "tinygrad": (("functional", PLAIN), ("functional", UNEVEN_ZEROS), ("padded", UNEVEN), ("conv2d", PLAIN)),
     "flax": (("layer", PLAIN), ("layer", NAMED), ("layer", replace(CAUSAL, bias=False))),
-    "keras-torch": KERAS,
+    "keras-torch": (*KERAS, ("reloaded", UNPADDED)),
     "keras-tensorflow": KERAS[:3],  # tf.vectorized_map lets no layer be made inside it
-    "keras-jax": KERAS,
-    "keras-numpy": KERAS,
+    "keras-jax": (*KERAS, ("reloaded", UNPADDED)),
+    "keras-numpy": (*KERAS, ("reloaded", UNPADDED)),
     "openvino": (("functional", NAMED), ("float32", PLAIN), ("dynamic", PLAIN)),
 }
 PROGRAMS = ("conv1d", "vjp", "jvp", "vmap", "vjp_of_vjp", "jvp_of_vjp")
@@ -120,6 +131,8 @@ def every_script(name: str) -> Iterator[tuple[str, int]]:
     macros = scripts.load(registry.find(name))
     programs = [p for p in PROGRAMS if hasattr(macros, p.removesuffix("_of_vjp").replace("conv1d", "call"))]
     for (surface, case), program in ((place, p) for place in CALLS[name] for p in programs):
+        if surface == "reloaded" and program != "conv1d":
+            continue
         want = results(case, program)
         got = tuple(want.values())
         asked = call(case, program)
