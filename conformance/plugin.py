@@ -18,6 +18,7 @@ import pytest
 from conv1d_cts.adapters.registry import UnknownBackendError
 from conv1d_cts.conformance.check import Check
 from conv1d_cts.conformance.isolation.process import Broken, Died
+from conv1d_cts.conformance.ledger import Tally
 from conv1d_cts.conformance.pool import PROFILES
 from conv1d_cts.conformance.session import Options, Session, UnknownOptionError
 from conv1d_cts.spec.clauses import clauses
@@ -144,7 +145,7 @@ def conduct(request: pytest.FixtureRequest) -> Callable[[Check], None]:
     def carry_out(check: Check) -> None:
         tally = session.run(check, request.param, _is_last(request.node))
         if _is_worker(request.config):
-            request.node.user_properties.append((_TALLY, pickle.dumps(tally)))
+            request.node.user_properties.append((_TALLY, packed(tally)))
         if tally.kind:
             pytest.fail(_sentence(check.clause, tally.surface, tally.kind, tally.failure), pytrace=False)
         if tally.verdict == "deviation":
@@ -153,6 +154,16 @@ def conduct(request: pytest.FixtureRequest) -> Callable[[Check], None]:
             pytest.skip(tally.verdict)
 
     return carry_out
+
+
+def packed(tally: Tally) -> bytes:
+    """The tally as it is sent; one that cannot be is an error of the suite, and no clause that was not run."""
+    try:
+        return pickle.dumps(tally)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        lost = Tally(tally.clause, tally.surface, tally.minimum)
+        lost.err(error)
+        return pickle.dumps(lost)
 
 
 def _is_last(item: pytest.Item) -> bool:

@@ -35,7 +35,8 @@ class Profile:
     of its cases given to checks that need other geometries than the pool's, or several for each case. Each surface but
     the first gets `further` cases of the pool, every kind of padding alike, and `further_sample` for those checks;
     where not `every_surface` is certified, those that the user names are. Where there is a `spread`, each check gets so
-    many cases, and checks take turns, so that each case is tried by some of those that it is for.
+    many cases, and so many of its own, and checks take turns, so that each case is tried by some of those that it is
+    for; the surfaces but the first have a `further_spread`.
     """
 
     name: str
@@ -48,11 +49,12 @@ class Profile:
     further_sample: int
     every_surface: bool = True
     spread: int | None = None
+    further_spread: int | None = None
 
 
 PROFILES = {
-    "quick": Profile("quick", 1, 1, (5, 7, 9), 10, 12, 60, 6, every_surface=False, spread=24),
-    "standard": Profile("standard", 1, 3, (5, 6, 7, 8, 9, 10, 11), 60, 48, 120, 16),
+    "quick": Profile("quick", 1, 1, (5, 7, 9), 10, 12, 60, 6, every_surface=False, spread=24, further_spread=24),
+    "standard": Profile("standard", 1, 3, (5, 6, 7, 8, 9, 10, 11), 60, 48, 120, 16, further_spread=24),
     "thorough": Profile("thorough", 4, 10, (5, 6, 7, 8, 9, 10, 11), 600, 500, 600, 200),
 }
 

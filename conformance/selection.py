@@ -18,8 +18,9 @@ from conv1d_cts.conformance.relatives import nearest
 class Selection:
     """A check's choice among cases, and what limits forbid it.
 
-    Of the examples outside limits at most `sample` from the pool and `most` of those that the check makes itself, where
-    these are given, beside those that `is_known` to fail; `turn` chooses which, so that other checks get others. Where
+    Of the examples outside limits at most `sample` from the pool and `most` of the cases that the check makes itself,
+    where these are given, beside those that `is_known` to fail; `turn` chooses which, so that other checks get others.
+    What a check makes itself and is no case, a call with a rule broken or a worked example, is always tried. Where
     a limit forbids the check on every case, the selection is `closed`: no case has a relative that is possible. Where
     `bias_aside`, a case whose bias alone is forbidden is tried without one.
     """
@@ -49,7 +50,9 @@ class Selection:
         possible += [bare for bare in map(self._bare, refused) if bare]
         if self.sample is not None:
             made = [e for e in possible if e in own]
-            possible = [*self._some(made, self.most), *self._some(_without(possible, made), self.sample)]
+            always = [e for e in made if not isinstance(e, Case)]
+            made_cases, of_pool = _without(made, always), _without(possible, made)
+            possible = [*always, *self._some(made_cases, self.most), *self._some(of_pool, self.sample)]
         return [*first, *possible, *evenly(forbidden, few)]
 
     def _some(self, examples: Sequence[Any], count: int | None) -> Sequence[Any]:

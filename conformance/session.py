@@ -141,7 +141,7 @@ class Session:
         limited = tuple(case for case in drawn if not possible(case))
         if name != self.surface_names[0]:
             cases, sample = tuple(every_padding(cases, profile.further)), profile.further_sample
-            return replace(trial, cases=cases, sample=sample, limited=limited)
+            return replace(trial, cases=cases, sample=sample, spread=profile.further_spread, limited=limited)
         return replace(trial, cases=cases, limited=limited)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from conv1d_cts.conformance.check import Check
 from conv1d_cts.conformance.isolation.process import Limits
 from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.ledger import Limit, LimitRecord, Tally, overall, row
+from conv1d_cts.conformance.plugin import packed
 from conv1d_cts.conformance.pool import FLOATS, PROFILES, pool
 from conv1d_cts.conformance.trial import Trial
 from conv1d_cts.conformance.values import forward_is_exact
@@ -275,3 +277,11 @@ def test_an_example_without_a_bound_does_not_tell() -> None:
     tally.held(measured(0.0, float("inf"), judged=0), sized("bfloat16", 1))
     issued = row([tally])
     assert (issued["verdict"], issued["examples"]["run"], issued["examples"]["telling"]) == ("vacuous", 1, 0)
+
+
+def test_what_a_worker_cannot_send_is_an_error_of_the_suite() -> None:
+    whole = Tally("OP-1", "functional", 3, kind="fail", failure={"message": "wrong"})
+    assert pickle.loads(packed(whole)) == whole
+    lost = pickle.loads(packed(replace(whole, failure={"message": lambda: "of no module"})))
+    assert (lost.clause, lost.surface, lost.kind) == ("OP-1", "functional", "error")
+    assert "pickle" in lost.failure["message"]

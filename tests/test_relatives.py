@@ -96,6 +96,16 @@ def test_a_sample_is_taken_of_the_pool_alone() -> None:
     assert len(chosen) == 7
 
 
+def test_a_check_is_given_some_of_its_own_cases_and_every_broken_call_of_its_own() -> None:
+    own = [Case(Geometry(1, 1, 1, length, 1)) for length in range(1, 6)]
+    broken = list(malformed.mixed_dtypes())
+    selection = Selection(lambda cases: [*own, *broken, *cases], lambda example: False, sample=2, most=3, turn=1)
+    chosen = selection.examples((), tuple(POOL), (), 0)
+    assert chosen[: len(broken)] == broken
+    assert len(set(own) & set(chosen)) == 3
+    assert len(chosen) == len(broken) + 5
+
+
 def test_huge_padding_is_not_written_out_as_samples() -> None:
     for case in huge.cases(()):
         assert all(relative.geometry.length <= 2**21 for relative in relatives(case))
