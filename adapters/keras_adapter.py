@@ -25,17 +25,15 @@ _FROM_BELOW = (
 )  # fmt: skip
 _WIDE = ("float64", "complex128", "int64")
 _INTEGERS = "('int8', 'int16', 'int32', 'int64', 'uint8')"
-_OF_LAYERS = "surface in ('layer', 'depthwise', 'reloaded')"
-_OF_CONV1D = "surface in ('layer', 'reloaded')"
+_OF_LAYERS = "surface in ('layer', 'reloaded')"
 limits = {
     f"not {_OF_LAYERS} and bias": "keras.ops.conv has no bias",
     "surface != 'padded' and padding == 'explicit' and lo + hi > 0": "keras pads by name",
     "surface == 'padded' and padding != 'explicit'": "keras.ops.pad takes numbers",
-    f"not ({_OF_CONV1D} or surface == 'padded') and padding in ('same_lower', 'causal', 'full')": "not its words",
-    f"{_OF_CONV1D} and padding in ('same_lower', 'full')": "Conv1D has valid, same and causal",
-    f"{_OF_CONV1D} and stride > 1 and dilation > 1": "Conv1D refuses a stride together with a dilation",
+    f"not ({_OF_LAYERS} or surface == 'padded') and padding in ('same_lower', 'causal', 'full')": "not its words",
+    f"{_OF_LAYERS} and padding in ('same_lower', 'full')": "Conv1D has valid, same and causal",
+    f"{_OF_LAYERS} and stride > 1 and dilation > 1": "Conv1D refuses a stride together with a dilation",
     f"{_OF_LAYERS} and dtype == 'int8'": "a layer of int8 is one to be quantized",
-    "surface == 'depthwise' and groups != c_in": "DepthwiseConv1D has a group for each channel",
     f"surface == 'reloaded' and function in {TRANSFORMED}": "what a transform traces cannot be saved",
     "surface != 'padded' and padding_mode != 'zeros'": "keras pads with zeros before a convolution",
 }
@@ -47,7 +45,7 @@ _OWN_LIMITS = {  # on the backend below
     },
     "tensorflow": {
         "padding_mode in ('replicate', 'circular')": "tf.pad has no such mode",
-        "surface != 'depthwise' and stride > 1 and dilation > 1": "tf.nn.convolution refuses them together",
+        "stride > 1 and dilation > 1": "tf.nn.convolution refuses a stride together with a dilation",
         "surface == 'channels-first' and groups == 1 and dtype not in ('float32', 'bfloat16')": (
             "the CPU has channels first by oneDNN, or by XLA, with which keras compiles what has groups"
         ),
@@ -84,7 +82,6 @@ class Keras:
             "channels-first": self.channels_first,
             "padded": self.padded,
             "layer": self.layer,
-            "depthwise": self.depthwise,
         }
         if backend != "tensorflow":  # whose tapes lose a tensor that is saved without a word
             self.surfaces["reloaded"] = self.reloaded
@@ -159,22 +156,6 @@ class Keras:
         layer = self._layer(w, b, stride, padding, dilation, groups, keras.backend.standardize_dtype(x.dtype))
         layer.build(tuple(x_nwc.shape))
         y, _ = layer.stateless_call([w_kio] if b is None else [w_kio, b], [], x_nwc)
-        return keras.ops.transpose(y, (0, 2, 1))
-
-    def depthwise(self, x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:
-        """keras.layers.DepthwiseConv1D: a group for each channel, the kernel (K, C, O/C)."""
-        if groups != x.shape[1]:
-            raise NotImplementedError("DepthwiseConv1D has a group for each channel")
-        keras, pads = self._keras, "valid" if padding == (0, 0) else padding
-        dtype, multiplier = keras.backend.standardize_dtype(x.dtype), w.shape[0] // groups
-        layer = keras.layers.DepthwiseConv1D(
-            w.shape[2], stride, pads, multiplier, dilation_rate=dilation, use_bias=b is not None,
-            depthwise_initializer="zeros", dtype=dtype,
-        )  # fmt: skip
-        x_nwc = keras.ops.transpose(x, (0, 2, 1))
-        kernel = keras.ops.transpose(keras.ops.reshape(w, (groups, multiplier, w.shape[2])), (2, 0, 1))
-        layer.build(tuple(x_nwc.shape))
-        y, _ = layer.stateless_call([kernel] if b is None else [kernel, b], [], x_nwc)
         return keras.ops.transpose(y, (0, 2, 1))
 
     def reloaded(self, x: Any, w: Any, b: Any, **parameters: Any) -> Any:

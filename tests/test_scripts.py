@@ -35,10 +35,9 @@ UNPADDED = Case(Geometry(1, 2, 3, 8, 3, dilation=2))
 UNEVEN = Case(Geometry(1, 2, 3, 8, 3, padding=(2, 1)), padding_mode="reflect", seed=3)
 CAUSAL = Case(Geometry(1, 4, 6, 8, 3, stride=2, groups=2, padding="causal"), seed=2)
 UNEVEN_ZEROS = replace(UNEVEN, padding_mode="zeros")
-DEPTHWISE = Case(Geometry(2, 3, 6, 8, 3, groups=3, padding="same"), seed=4)
 KERAS = (
     ("functional", NAMED), ("channels-first", NAMED), ("padded", replace(UNEVEN, bias=False)),
-    ("layer", UNPADDED), ("layer", replace(CAUSAL, bias=False)), ("depthwise", DEPTHWISE),
+    ("layer", UNPADDED), ("layer", replace(CAUSAL, bias=False)),
 )  # fmt: skip
 CALLS = {  # backend: surface, case, programs
     "torch": (
