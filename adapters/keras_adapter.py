@@ -161,7 +161,8 @@ class Keras:
     def reloaded(self, x: Any, w: Any, b: Any, **parameters: Any) -> Any:
         """A model of keras.layers.Conv1D that has loaded what another one saved; NumPy's arrays go in."""
         keras, dtype = self._keras, self._keras.backend.standardize_dtype(x.dtype)
-        x_nwc, w_kio = (keras.ops.convert_to_numpy(a).T for a in (keras.ops.transpose(x, (1, 2, 0)), w))
+        x_nwc = keras.ops.convert_to_numpy(keras.ops.transpose(x, (0, 2, 1)))
+        w_kio = keras.ops.convert_to_numpy(keras.ops.transpose(w, (2, 1, 0)))
         saved, loaded = (
             keras.Sequential([keras.Input(x_nwc.shape[1:], dtype=dtype), self._layer(w, b, **parameters, dtype=dtype)])
             for _ in range(2)
