@@ -25,22 +25,21 @@ _FROM_BELOW = (
 )  # fmt: skip
 _WIDE = ("float64", "complex128", "int64")
 _INTEGERS = "('int8', 'int16', 'int32', 'int64', 'uint8')"
-_OF_LAYERS = "surface in ('layer', 'reloaded')"
 limits = {
-    f"not {_OF_LAYERS} and bias": "keras.ops.conv has no bias",
+    "surface not in ('layer', 'reloaded') and bias": "keras.ops.conv has no bias",
     "surface != 'padded' and padding == 'explicit' and lo + hi > 0": "keras pads by name",
     "surface == 'padded' and padding != 'explicit'": "keras.ops.pad takes numbers",
-    f"not ({_OF_LAYERS} or surface == 'padded') and padding in ('same_lower', 'causal', 'full')": "not its words",
-    f"{_OF_LAYERS} and padding in ('same_lower', 'full')": "Conv1D has valid, same and causal",
-    f"{_OF_LAYERS} and stride > 1 and dilation > 1": "Conv1D refuses a stride together with a dilation",
-    f"{_OF_LAYERS} and dtype == 'int8'": "a layer of int8 is one to be quantized",
-    f"surface == 'reloaded' and function in {TRANSFORMED}": "what a transform traces cannot be saved",
+    "surface not in ('padded', 'layer', 'reloaded') and padding in ('same_lower', 'causal', 'full')": "not its words",
+    "surface in ('layer', 'reloaded') and padding in ('same_lower', 'full')": "Conv1D has valid, same and causal",
+    "surface in ('layer', 'reloaded') and stride > 1 and dilation > 1": "Conv1D refuses a stride with a dilation",
+    "surface in ('layer', 'reloaded') and dtype == 'int8'": "a layer of int8 is one to be quantized",
     "surface != 'padded' and padding_mode != 'zeros'": "keras pads with zeros before a convolution",
 }
+limits |= {f"surface == 'reloaded' and function in {TRANSFORMED}": "what a transform traces cannot be saved"}
 _OWN_LIMITS = {  # on the backend below
     "torch": {
         "padding_mode == 'replicate'": "on torch keras.ops.pad has no mode edge",
-        f"{_OF_LAYERS} and dtype in {_INTEGERS}": "a layer's weights can have gradients",
+        f"surface in ('layer', 'reloaded') and dtype in {_INTEGERS}": "a layer's weights can have gradients",
         "dtype in ('int8', 'int16', 'int32', 'uint8') and dilation > 1": "torch dilates integers of 64 bits only",
     },
     "tensorflow": {
