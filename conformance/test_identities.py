@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -127,7 +130,7 @@ def as_two_dimensions(surface: Surface, case: Case) -> None:
 
 
 def adjoint(surface: Surface, case: Case) -> None:
-    """<gy, F(x, w)> = <gx, x> = <gw, w>, in exact integers."""
+    """<gy, F(x, w)> = <gx, x> = <gw, w>, exactly."""
     given = operands(case)
     y, gradients = surface.conv1d(case, given), surface.vjp(case, given, "xw")
     judge.same_shape(y, given.cotangent.shape, "y")
@@ -139,9 +142,14 @@ def adjoint(surface: Surface, case: Case) -> None:
             raise Violation(f"<g{name}, {name}> is {got}, <gy, F(x, w)> is {want}", want, got)
 
 
-def _inner(a: Array, b: Array) -> int:
-    """The inner product of integer-valued arrays, in Python's integers."""
-    return sum(int(p) * int(q) for p, q in zip(a.ravel().tolist(), b.ravel().tolist(), strict=True))
+def _inner(a: Array, b: Array) -> Fraction | float:
+    """The inner product, exactly; NaN, which equals nothing, where an element is not finite."""
+    one, other = (array.ravel().astype(np.float64) for array in (a, b))
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        return math.nan
+    whole = (one == np.trunc(one)).all() and (other == np.trunc(other)).all()
+    number: Callable[[float], Fraction | int] = int if whole else Fraction
+    return Fraction(sum(number(p) * number(q) for p, q in zip(one.tolist(), other.tolist(), strict=True)))
 
 
 # What one call says of another: they are made one right after the other, so that what a backend keeps of a call shows.

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
+import numpy as np
+import pytest
+
+from conv1d_cts.conformance import oracle
+from conv1d_cts.conformance.backend import Violation
+from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.catalog import checks
+from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.conformance.scheduling import ByClause
+from conv1d_cts.conformance.test_identities import adjoint
 from conv1d_cts.spec.clauses import clauses
+from conv1d_cts.spec.geometry import Geometry
 
 CHECKS = checks()
 
@@ -39,3 +49,24 @@ def test_no_two_tests_share_a_name() -> None:
 
 def test_every_body_says_what_it_tries() -> None:
     assert [name for name, check in CHECKS if not check.body.__doc__ and check.body.__name__ != "body"] == []
+
+
+@pytest.mark.parametrize("wrong", [0.0, 0.25, 1.0, np.nan, np.inf])
+def test_the_adjoint_is_exact_and_bears_any_number(wrong: float) -> None:
+    case = Case(Geometry(1, 2, 2, 7, 3), bias=False)
+    given = operands(case)
+
+    class Planted:
+        def conv1d(self, *call: Any) -> Any:
+            return oracle.forward(case, given)
+
+        def vjp(self, *call: Any) -> Any:
+            gradients = {name: gradient.copy() for name, gradient in oracle.gradients(case, given).items()}
+            gradients["w"][0, 0, 0] += wrong
+            return gradients
+
+    if not wrong:
+        adjoint(Planted(), case)
+        return
+    with pytest.raises(Violation, match="<gw, w>"):
+        adjoint(Planted(), case)
