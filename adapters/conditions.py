@@ -41,7 +41,8 @@ FACTS: dict[str, Fact] = {
     "span": 1,  # d (K-1) + 1, the samples from the first tap to the last
     "layout": "contiguous",
     "recipe": "lattice",
-    "rule": "",  # the rule that a malformed call breaks (chapter ERR); "huge" (ERR-7), "size 0", "nested" (INV-17)
+    # The rule that a malformed call breaks (chapter ERR); "huge" (ERR-7), "tied" (GRAD-16), "size 0", "nested" (INV-17)
+    "rule": "",
 }
 
 _NODES = (

@@ -58,8 +58,12 @@ def _absent_transforms(description: dict[str, Any]) -> Iterator[Limit]:
         if missing:
             yield Limit(Condition(f"function == '{program}'"), f"the adapter offers no {' and no '.join(missing)}")
     if not description["composes"]:
-        composed = "function in ('vjp_of_vjp', 'jvp_of_vjp') or rule == 'nested'"
-        yield Limit(Condition(composed), "the adapter's transforms do not compose")
+        composed = (
+            "function in ('vjp_of_vjp', 'jvp_of_vjp') or rule == 'nested' or rule == 'tied' and function != 'conv1d'"
+        )
+        yield Limit(
+            Condition(composed), "the adapter's transforms take one call of distinct operands, and don't compose"
+        )
     if not description["threads"]:
         yield Limit(Condition("function == 'at_once'"), "the adapter takes one call after another")
     if "conv2d" not in description["surfaces"]:

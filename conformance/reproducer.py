@@ -214,6 +214,8 @@ class _Writer:
         program, wrt = self.call.program, ", ".join(self.call.wrt)
         bias = "None" if self.call.arrays.get("b") is None else "b"
         call = self._macro("call", self.surface, bias, **self.call.attributes)
+        if "w" not in self.call.arrays:
+            call = f"(lambda w: {call})(x)"
         if program == "conv1d":
             return call
         function = f"lambda {wrt}: {call}"

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import chain, combinations, product
+from dataclasses import replace
+from itertools import chain, combinations, cycle, product
 from typing import Any
 
 import numpy as np
 
 from conv1d_cts.conformance import judge, oracle
-from conv1d_cts.conformance.backend import Flaw, Surface, Violation, call_of, require
+from conv1d_cts.conformance.backend import Call, Flaw, Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
 from conv1d_cts.conformance.edges import around_powers, blocks, long_kernels, named_pads, taps, wide_pads
-from conv1d_cts.conformance.recipes import lattice_fits, operands
+from conv1d_cts.conformance.recipes import Operands, lattice_fits, operands
 from conv1d_cts.conformance.values import (
     LARGE,
     VJP,
@@ -28,7 +29,7 @@ from conv1d_cts.conformance.values import (
     with_bias,
 )
 from conv1d_cts.spec.geometry import Geometry
-from conv1d_cts.spec.padding import PADDING_MODES, PADDING_NAMES
+from conv1d_cts.spec.padding import PADDING_MODES, PADDING_NAMES, widest
 
 _MODES = [mode for mode in PADDING_MODES if mode != "zeros"]
 
@@ -194,4 +195,70 @@ test_grad_14_complex = tries(
     lambda c: _zeros(c) and largest_extent(c) < LARGE and lattice_fits(c.geometry, c.dtype),
     prepare=as_complex,
     extra={"function": "vjp", "wrt": "xw"}, sampled=True, throughout=True,
+)  # fmt: skip
+
+
+def _tie(case: Case) -> Case:
+    """The case with x and w of one shape; padded with zeros where its mode is not defined for pads of such a kernel."""
+    g = replace(case.geometry, n=case.geometry.c_out, kernel=case.geometry.length, groups=1)
+    limit = widest(case.padding_mode, g.length)
+    if limit is not None and max(g.pads) > limit:
+        return replace(case, geometry=g, padding_mode="zeros", padding_value=0)
+    return replace(case, geometry=g)
+
+
+def _is_tied(case: Case) -> bool:
+    """The shapes are one, not empty and small, and there is a lattice for them."""
+    g = case.geometry
+    fits = lattice_fits(g, case.dtype, case.padding_mode)
+    return fits and g.x_shape == g.w_shape and non_empty(case) and largest_extent(case) < LARGE
+
+
+def _tied_cases() -> Iterator[Case]:
+    """Arrays of small lengths by turns, under each name and under wide pads; with a stride, a dilation and neither."""
+    paddings: tuple[tuple[int, int] | str, ...] = (*PADDING_NAMES, (9, 6))
+    kinds = product(paddings, ((1, 1), (2, 1), (1, 2)))
+    for length, (padding, (stride, dilation)) in zip(cycle((2, 5, 1, 8)), kinds, strict=False):
+        yield Case(Geometry(3, 2, 3, length, length, stride, dilation, padding=padding), seed=length)
+
+
+def _tied_call(case: Case, program: str, wrt: str) -> tuple[Operands, Call]:
+    """The operands, of which x is w as well, and a call that gets the one array for both."""
+    given = operands(case)
+    call = call_of(case, given, program, wrt)
+    arrays = {name: array for name, array in call.arrays.items() if name != "w"}
+    tangents = {**given.tangents, "w": given.tangents["x"]}
+    return replace(given, w=given.x, tangents=tangents), replace(call, arrays=arrays)
+
+
+def tied_forward(surface: Surface, case: Case) -> None:
+    """Y of one array as x and w."""
+    given, call = _tied_call(case, "conv1d", "")
+    y = require(surface.answer(call).results[0], "y")
+    judge.equal(y, oracle.forward(case, given), "y of one array as x and w")
+
+
+def tied_vjp(surface: Surface, case: Case) -> None:
+    """The gradient of an array that is x and w is the sum of theirs."""
+    given, call = _tied_call(case, "vjp", "x")
+    got = require(surface.answer(call).results[0], "the gradient")
+    want = oracle.gradients(case, given)
+    judge.equal(got, want["x"] + want["w"], "the gradient of one array as x and w")
+
+
+def tied_jvp(surface: Surface, case: Case) -> None:
+    """The tangent of y along an array that is x and w is the sum of those along each."""
+    given, call = _tied_call(case, "jvp", "x")
+    got = require(surface.answer(call).results[0], "the tangent")
+    judge.equal(got, oracle.tangent(case, given, "xw"), "the tangent along one array as x and w")
+
+
+test_grad_16_forward, test_grad_16_vjp, test_grad_16_jvp = (
+    tries(
+        "GRAD-16", body, _is_tied, own=_tied_cases(), prepare=_tie,
+        extra={"rule": "tied", **facts}, sampled=True,
+    )
+    for body, facts in (
+        (tied_forward, {}), (tied_vjp, {"function": "vjp", "wrt": "xw"}), (tied_jvp, {"function": "jvp", "wrt": "xw"})
+    )
 )  # fmt: skip

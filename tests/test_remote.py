@@ -19,6 +19,7 @@ from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.isolation.process import BackendProcess, Broken, Died
 from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.conformance.test_conformance import computed_by_the_backend
+from conv1d_cts.conformance.test_gradients import tied_forward, tied_vjp
 from conv1d_cts.conformance.test_invariances import vmap_is_a_loop
 from conv1d_cts.conformance.values import forward_is_exact, gradient_is_exact
 from conv1d_cts.spec.geometry import Geometry
@@ -50,6 +51,13 @@ def test_a_process_is_driven_like_any_adapter(loops: Surface) -> None:
     for seed in range(8):  # each draws other axes
         vmap_is_a_loop(loops, replace(CASE, seed=seed))
     assert computed_by_the_backend(loops, CASE) == "loops.Array on a device it does not name"
+
+
+def test_one_array_as_both_operands_is_computed_with_and_not_differentiated(loops: Surface) -> None:
+    case = Case(Geometry(3, 2, 3, 4, 4, padding=(2, 1)), "float64", seed=1)
+    tied_forward(loops, case)
+    with pytest.raises(Refused, match="one array is two of them"):
+        tied_vjp(loops, case)
 
 
 def test_a_process_says_which_device_computed(tmp_path: Path) -> None:

@@ -155,6 +155,24 @@ def every_script(name: str) -> Iterator[tuple[str, int]]:
         yield written(name, surface, asked, got, Died("crash", "an illegal memory access", lost=True)), 0
 
 
+@pytest.mark.parametrize("name", ["torch", "jax", "tensorflow"])
+def test_a_script_of_one_array_as_both_operands_has_it_once(name: str) -> None:
+    pytest.importorskip(name, reason=f"{name} is not installed")
+    case = Case(Geometry(3, 2, 3, 2, 2, padding="same"), bias=False, seed=1)
+    given = operands(case)
+    both = replace(given, w=given.x)
+    gradients = oracle.gradients(case, both)
+    told = []
+    for program, right in (("conv1d", oracle.forward(case, both)), ("vjp", gradients["x"] + gradients["w"])):
+        asked = call_of(case, given, program, "x")
+        asked = replace(asked, arrays={name: array for name, array in asked.arrays.items() if name != "w"})
+        for off in (0, 1):
+            flaw = Flaw("value", right, right[0, 0, 0].item() + off, (0, 0, 0))
+            told.append(written(name, "functional", asked, (right,), Violation("wrong", flaw=flaw)))
+    assert exit_codes(told) == [0, 1, 0, 1], told
+    assert all("\nw = " not in script for script in told)
+
+
 @pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_script_of_torch_has_its_operands_laid_out_as_they_were(layout: str) -> None:

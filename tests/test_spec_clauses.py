@@ -14,7 +14,7 @@ CHAPTERS = {
     "OP": 11,
     "SHAPE": 9,
     "PAD": 14,
-    "GRAD": 15,
+    "GRAD": 16,
     "ACC": 8,
     "VAL": 9,
     "ERR": 14,

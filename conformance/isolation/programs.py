@@ -1,9 +1,9 @@
 """What a backend is asked to compute: conv1d itself, and what the suite composes from the adapter's own transforms.
 
 Each program takes a `Task` on native arrays and returns the list of its native results. An operand is named by one
-letter: x, w, b. Derivatives are asked for in the operands that `wrt` lists, the others being closed over; maps go over
-them, each level of `axes`, outermost first, holding the axis of each or None. Several sets of operands for one function
-are numbered: x, w, b, then x1, w1, b1 and so on, and so are their cotangents.
+letter: x, w, b; where there is no w, x is both. Derivatives are asked for in the operands that `wrt` lists, the others
+being closed over; maps go over them, each level of `axes`, outermost first, holding the axis of each or None. Several
+sets of operands for one function are numbered: x, w, b, then x1, w1, b1 and so on, and so are their cotangents.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Task:
 
     def apply(self, **replaced: Native) -> Native:
         """The surface on x, w, b, some of them replaced."""
-        x, w, b = ({**self.arrays, **replaced}[name] for name in "xwb")
-        return self.surface(x, w, b, **self.attributes)
+        given = {**self.arrays, **replaced}
+        return self.surface(given["x"], given.get("w", given["x"]), given["b"], **self.attributes)
 
     def function(self) -> Callable[..., Native]:
         """The surface as a function of the operands in `wrt`, in that order."""
