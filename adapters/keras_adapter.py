@@ -26,20 +26,21 @@ _FROM_BELOW = (
 _WIDE = ("float64", "complex128", "int64")
 _INTEGERS = "('int8', 'int16', 'int32', 'int64', 'uint8')"
 limits = {
-    "surface not in ('layer', 'reloaded') and bias": "keras.ops.conv has no bias",
+    "surface not in ('layer', 'depthwise', 'reloaded') and bias": "keras.ops.conv has no bias",
     "surface != 'padded' and padding == 'explicit' and lo + hi > 0": "keras pads by name",
     "surface == 'padded' and padding != 'explicit'": "keras.ops.pad takes numbers",
     "surface not in ('padded', 'layer', 'reloaded') and padding in ('same_lower', 'causal', 'full')": "not its words",
     "surface in ('layer', 'reloaded') and padding in ('same_lower', 'full')": "Conv1D has valid, same and causal",
     "surface in ('layer', 'reloaded') and stride > 1 and dilation > 1": "Conv1D refuses a stride with a dilation",
-    "surface in ('layer', 'reloaded') and dtype == 'int8'": "a layer of int8 is one to be quantized",
+    "surface in ('layer', 'depthwise', 'reloaded') and dtype == 'int8'": "a layer of int8 is one to be quantized",
+    "surface == 'depthwise' and groups != c_in": "DepthwiseConv1D has a group for each channel",
     "surface != 'padded' and padding_mode != 'zeros'": "keras pads with zeros before a convolution",
 }
 limits |= {f"surface == 'reloaded' and function in {TRANSFORMED}": "what a transform traces cannot be saved"}
 _OWN_LIMITS = {  # on the backend below
     "torch": {
         "padding_mode == 'replicate'": "on torch keras.ops.pad has no mode edge",
-        f"surface in ('layer', 'reloaded') and dtype in {_INTEGERS}": "a layer's weights can have gradients",
+        f"surface in ('layer', 'depthwise', 'reloaded') and dtype in {_INTEGERS}": "weights can have gradients",
         "dtype in ('int8', 'int16', 'int32', 'uint8') and dilation > 1": "torch dilates integers of 64 bits only",
     },
     "tensorflow": {
@@ -82,8 +83,8 @@ class Keras:
             "padded": self.padded,
             "layer": self.layer,
         }
-        if backend != "tensorflow":  # whose tapes lose a tensor that is saved without a word
-            self.surfaces["reloaded"] = self.reloaded
+        if backend != "tensorflow":  # whose depthwise layer is not certified, and whose tapes lose a saved tensor
+            self.surfaces |= {"depthwise": self.depthwise, "reloaded": self.reloaded}
         self._framework = framework
         for name in _FROM_BELOW:
             if hasattr(framework, name):
@@ -155,6 +156,22 @@ class Keras:
         layer = self._layer(w, b, stride, padding, dilation, groups, keras.backend.standardize_dtype(x.dtype))
         layer.build(tuple(x_nwc.shape))
         y, _ = layer.stateless_call([w_kio] if b is None else [w_kio, b], [], x_nwc)
+        return keras.ops.transpose(y, (0, 2, 1))
+
+    def depthwise(self, x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:
+        """keras.layers.DepthwiseConv1D: a group for each channel, the kernel (K, C, O/C)."""
+        if groups != x.shape[1]:
+            raise NotImplementedError("DepthwiseConv1D has a group for each channel")
+        keras, pads, multiplier = self._keras, "valid" if padding == (0, 0) else padding, w.shape[0] // groups
+        layer = keras.layers.DepthwiseConv1D(
+            w.shape[2], stride, pads, multiplier, None, dilation, use_bias=b is not None,
+            depthwise_initializer="zeros", dtype=keras.backend.standardize_dtype(x.dtype),
+        )  # fmt: skip
+        x_nwc = keras.ops.transpose(x, (0, 2, 1))
+        w_cmk = keras.ops.squeeze(keras.ops.reshape(w, (groups, multiplier, *w.shape[1:])), 2)
+        w_kcm = keras.ops.transpose(w_cmk, (2, 0, 1))
+        layer.build(tuple(x_nwc.shape))
+        y, _ = layer.stateless_call([w_kcm] if b is None else [w_kcm, b], [], x_nwc)
         return keras.ops.transpose(y, (0, 2, 1))
 
     def reloaded(self, x: Any, w: Any, b: Any, **parameters: Any) -> Any:

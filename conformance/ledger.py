@@ -115,8 +115,9 @@ class Tally:
 
     def err(self, error: Exception) -> None:
         """The suite itself failed: the clause is not judged."""
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        message = f"{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})"
+        frames = traceback.extract_tb(error.__traceback__)[-3:]
+        where = " > ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
+        message = f"{type(error).__name__}: {error} ({where})"
         self.kind, self.failure = "error", {"message": message}
 
     @property

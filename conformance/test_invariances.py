@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise, product
 from typing import Any
 
@@ -18,6 +18,7 @@ from conv1d_cts.conformance.isolation.arrange import LAYOUTS
 from conv1d_cts.conformance.judge import UNSEEN, Accuracy
 from conv1d_cts.conformance.maps import Level, Map
 from conv1d_cts.conformance.recipes import Operands, lattice_fits, operands
+from conv1d_cts.conformance.together import Together
 from conv1d_cts.conformance.values import VJP, answers, non_empty, operand_names, small_zeros
 from conv1d_cts.spec.geometry import Geometry
 
@@ -137,21 +138,6 @@ test_inv_3_jvp, test_inv_3_vjp_of_vjp, test_inv_3_jvp_of_vjp = (
     tries("INV-3", repeats_itself(program, 2), small_zeros, extra={"function": program}, sampled=True)
     for program in _DERIVATIVES
 )
-
-
-@dataclass(frozen=True)
-class Together:
-    """Several cases tried as one example."""
-
-    cases: tuple[Case, ...]
-
-    def facts(self) -> dict[str, Fact]:
-        """Those of the first case."""
-        return self.cases[0].facts()
-
-    def describe(self) -> dict[str, Any]:
-        """The first case, and how many there are."""
-        return {**self.cases[0].describe(), "together with": len(self.cases) - 1}
 
 
 def same_in_another_process(surface: Surface, example: Together) -> None:

@@ -1,13 +1,30 @@
-"""Calls of one function on several sets of operands, of other values and extents: compiled once, or made at once."""
+"""Several cases in one: examples made of them, and calls of one function on a set of operands for each."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
+from conv1d_cts.adapters.conditions import Fact
 from conv1d_cts.conformance.backend import Array, Call, call_of
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.conformance.values import non_empty, operand_names
+
+
+@dataclass(frozen=True)
+class Together:
+    """Several cases tried as one example; limits forbid it where they forbid each of them."""
+
+    cases: tuple[Case, ...]
+
+    def facts(self) -> dict[str, Fact]:
+        """Those of the first case."""
+        return self.cases[0].facts()
+
+    def describe(self) -> dict[str, Any]:
+        """The first case, and how many there are."""
+        return {**self.cases[0].describe(), "together with": len(self.cases) - 1}
 
 
 def of_one_function(case: Case) -> list[Case]:

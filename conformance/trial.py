@@ -20,6 +20,7 @@ from conv1d_cts.conformance.isolation.process import Died
 from conv1d_cts.conformance.ledger import Limit, LimitRecord, Tally
 from conv1d_cts.conformance.selection import Selection
 from conv1d_cts.conformance.strategies import shrink
+from conv1d_cts.conformance.together import Together
 
 _ABREAST = 32  # examples; they are made before any of them is judged
 # Examples of one deviation that a check lets die; each costs a process, and more would show nothing new.
@@ -54,6 +55,12 @@ class Trial:
     def limit(self, facts: dict[str, Fact]) -> Limit | None:
         """The first limit of this surface that holds for a call with these facts."""
         return next((limit for limit in self.limits if limit.when.holds({**facts, **self._place()})), None)
+
+    def _forbidding(self, check: Check, example: Example) -> Limit | None:
+        """The limit that forbids a check an example; of several cases each has to be forbidden."""
+        parts = example.cases if isinstance(example, Together) else (example,)
+        limits = [self.limit(self.facts(check, part)) for part in parts]
+        return limits[0] if all(limits) else None
 
     def run(self, check: Check, earlier: Sequence[Tally] = (), last: bool = True) -> Tally:
         """Try the check on all its examples; stop at the first failure that nobody expects.
@@ -107,7 +114,7 @@ class Trial:
         entries = self._entries(check) if self.spread else ()
         selection = Selection(
             check.select,
-            lambda e: self.limit(self.facts(check, e)) is not None,
+            lambda e: self._forbidding(check, e) is not None,
             self.sample if check.sampled else self.spread,
             self.spread,
             self._forbids_all(check),
@@ -142,7 +149,7 @@ class Trial:
     def _is_tried(self, check: Check, example: Example, tally: Tally) -> bool:
         """Whether an example is worth a call; one inside a limit is counted as that."""
         facts = self.facts(check, example)
-        if self.limit(facts) is not None:
+        if self._forbidding(check, example) is not None:
             tally.counts["unsupported"] += 1
             known = any(self._inside(d, facts) for d in self._entries(check))
             return not check.must_refuse and not known  # what must be refused anyway says nothing about a limit
@@ -152,7 +159,7 @@ class Trial:
         self, check: Check, example: Example, outcome: Outcome, suspects: Sequence[Deviation], tally: Tally
     ) -> str | None:
         facts, problem = self.facts(check, example), outcome.problem
-        limit = self.limit(facts)
+        limit = self._forbidding(check, example)
         if limit is not None:
             _judge_limit(example, problem, tally.limits.setdefault(limit, LimitRecord()))
             return None
@@ -280,7 +287,7 @@ class Trial:
             case = check.made_of(candidate) if time.monotonic() < deadline else None
             if case is None:
                 return False
-            if self.limit(self.facts(check, case)) is not None:
+            if self._forbidding(check, case) is not None:
                 return False
             if self._expected(check, case, kind) is not None:
                 return False

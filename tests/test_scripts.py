@@ -35,6 +35,7 @@ UNPADDED = Case(Geometry(1, 2, 3, 8, 3, dilation=2))
 UNEVEN = Case(Geometry(1, 2, 3, 8, 3, padding=(2, 1)), padding_mode="reflect", seed=3)
 CAUSAL = Case(Geometry(1, 4, 6, 8, 3, stride=2, groups=2, padding="causal"), seed=2)
 UNEVEN_ZEROS = replace(UNEVEN, padding_mode="zeros")
+DEPTHWISE = Case(Geometry(2, 3, 6, 8, 3, groups=3, padding="same"), seed=4)
 KERAS = (
     ("functional", NAMED), ("channels-first", NAMED), ("padded", replace(UNEVEN, bias=False)),
     ("layer", UNPADDED), ("layer", replace(CAUSAL, bias=False)),
@@ -73,10 +74,10 @@ CALLS = {  # backend: surface, case, programs
     "onnxruntime": (("functional", PLAIN), ("dynamic", PLAIN), ("conv2d", PLAIN)),
     "tinygrad": (("functional", PLAIN), ("functional", UNEVEN_ZEROS), ("padded", UNEVEN), ("conv2d", PLAIN)),
     "flax": (("layer", PLAIN), ("layer", NAMED), ("layer", replace(CAUSAL, bias=False))),
-    "keras-torch": (*KERAS, ("reloaded", UNPADDED)),
+    "keras-torch": (*KERAS, ("depthwise", DEPTHWISE), ("reloaded", UNPADDED)),
     "keras-tensorflow": KERAS[:3],  # tf.vectorized_map lets no layer be made inside it
-    "keras-jax": (*KERAS, ("reloaded", UNPADDED)),
-    "keras-numpy": (*KERAS, ("reloaded", UNPADDED)),
+    "keras-jax": (*KERAS, ("depthwise", DEPTHWISE), ("reloaded", UNPADDED)),
+    "keras-numpy": (*KERAS, ("depthwise", DEPTHWISE), ("reloaded", UNPADDED)),
     "openvino": (("functional", NAMED), ("float32", PLAIN), ("dynamic", PLAIN)),
 }
 PROGRAMS = ("conv1d", "vjp", "jvp", "vmap", "vjp_of_vjp", "jvp_of_vjp")
