@@ -1,4 +1,4 @@
-"""Flax: the layer nnx.Conv, called with the parameters given in place of its own; arrays and transforms are JAX's."""
+"""Flax: the layer nnx.Conv with the parameters given, as it is and saved and loaded again; the rest is JAX's."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Any
 
 import flax
 import jax.numpy as jnp
-from flax import nnx
+from flax import nnx, serialization
 
 from conv1d_cts.adapters import jax_adapter
+from conv1d_cts.adapters.conditions import TRANSFORMED
 from conv1d_cts.adapters.jax_adapter import (  # noqa: F401 - what an adapter may offer, as JAX has it
     compile,
     device_facts,
@@ -44,13 +45,11 @@ def _padding(padding: Any, padding_mode: str, stride: Any) -> Any:
     return _NAMES.get(padding, padding) if isinstance(padding, str) else [padding]
 
 
-def conv1d(
-    x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any, padding_mode: str = "zeros"
-) -> Any:
+def _layer(
+    w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any, padding_mode: str = "zeros"
+) -> nnx.Conv:
     """nnx.Conv, whose initializers are asked for parameters and give these."""
-    if not jnp.issubdtype(x.dtype, jnp.inexact):
-        raise NotImplementedError("a layer's parameters are floating: nnx.Conv makes float32 of integers")
-    module = nnx.Conv(
+    return nnx.Conv(
         w.shape[1] * groups,
         w.shape[0],
         (w.shape[2],),
@@ -63,14 +62,40 @@ def conv1d(
         bias_init=lambda *_: b,
         rngs=nnx.Rngs(0),
     )
+
+
+def _apply(module: nnx.Conv, x: Any) -> Any:
+    """The layer on x (N, C, L)."""
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        raise NotImplementedError("a layer's parameters are floating: nnx.Conv makes float32 of integers")
     return jnp.transpose(module(jnp.transpose(x, (0, 2, 1))), (0, 2, 1))
 
 
-surfaces = {"layer": conv1d}
+def conv1d(x: Any, w: Any, b: Any, **parameters: Any) -> Any:
+    """nnx.Conv."""
+    return _apply(_layer(w, b, **parameters), x)
+
+
+def reloaded(x: Any, w: Any, b: Any, **parameters: Any) -> Any:
+    """nnx.Conv on x, both saved and loaded again: the state by flax.serialization, into a layer of zeros."""
+    saved = _layer(w, b, **parameters)
+    loaded = _layer(jnp.zeros_like(w), None if b is None else jnp.zeros_like(b), **parameters)
+    data = serialization.to_bytes({"x": x, "state": nnx.to_pure_dict(nnx.state(saved))})
+    restored = serialization.msgpack_restore(data)
+    state = nnx.state(loaded)
+    nnx.replace_by_pure_dict(state, restored["state"])
+    nnx.update(loaded, state)
+    return _apply(loaded, jnp.asarray(restored["x"]))
+
+
+surfaces = {"layer": conv1d, "reloaded": reloaded}
 limits = {
     "padding == 'full'": "nnx.Conv hands names to lax, which has VALID, SAME and SAME_LOWER, and has CAUSAL itself",
     "padding_mode not in ('zeros', 'circular', 'reflect')": "nnx.Conv has no such mode",
     "padding_mode in ('circular', 'reflect') and (padding != 'same' or stride > 1)": (
         "in its modes nnx.Conv pads as 'same' does without a stride"
     ),
+}
+limits |= {
+    f"surface == 'reloaded' and function in {(*TRANSFORMED, 'eval_shape')}": "what a transform traces cannot be saved"
 }

@@ -73,7 +73,7 @@ CALLS = {  # backend: surface, case, programs
     "onnx": (("functional", PLAIN), ("functional", NAMED), ("conv2d", PLAIN)),
     "onnxruntime": (("functional", PLAIN), ("dynamic", PLAIN), ("conv2d", PLAIN)),
     "tinygrad": (("functional", PLAIN), ("functional", UNEVEN_ZEROS), ("padded", UNEVEN), ("conv2d", PLAIN)),
-    "flax": (("layer", PLAIN), ("layer", NAMED), ("layer", replace(CAUSAL, bias=False))),
+    "flax": (("layer", PLAIN), ("layer", NAMED), ("layer", replace(CAUSAL, bias=False)), ("reloaded", PLAIN)),
     "keras-torch": (*KERAS, ("depthwise", DEPTHWISE), ("reloaded", UNPADDED)),
     "keras-tensorflow": KERAS[:3],  # tf.vectorized_map lets no layer be made inside it
     "keras-jax": (*KERAS, ("depthwise", DEPTHWISE), ("reloaded", UNPADDED)),
