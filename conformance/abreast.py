@@ -41,16 +41,21 @@ def outcomes(backend: Backend, bodies: Sequence[Callable[[], Any]]) -> Iterator[
     """
     turns = [greenlet(lambda body=body: outcome(backend, body)) for body in bodies]
     earlier: dict[greenlet, tuple[Request, ...]] = {}
-    with backend.taking_turns(getcurrent()):
-        given = {turn: turn.switch() for turn in turns}
-    for turn in turns:
-        while not turn.dead:
-            left = [other for other in turns if not other.dead]
-            with backend.taking_turns(getcurrent()):
-                for one, asked in zip(left, backend.ask([given[other] for other in left]), strict=False):
-                    earlier[one] = asked.earlier
-                    given[one] = _go_on(one, asked)
-        yield replace(given[turn], earlier=earlier.get(turn, ()))
+    try:
+        with backend.taking_turns(getcurrent()):
+            given = {turn: turn.switch() for turn in turns}
+        for turn in turns:
+            while not turn.dead:
+                left = [other for other in turns if not other.dead]
+                with backend.taking_turns(getcurrent()):
+                    for one, asked in zip(left, backend.ask([given[other] for other in left]), strict=False):
+                        earlier[one] = asked.earlier
+                        given[one] = _go_on(one, asked)
+            yield replace(given[turn], earlier=earlier.get(turn, ()))
+    finally:  # the garbage collector may end one in another thread, and then in the place of the next that goes on
+        for turn in turns:
+            if not turn.dead:
+                turn.throw()
 
 
 def _go_on(turn: greenlet, asked: Asked) -> Request | Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -179,3 +180,25 @@ def test_only_plain_values_are_read_from_the_wire() -> None:
 def test_a_call_is_read_as_it_was_written() -> None:
     request = call_of(case(9), operands(case(9))).request("functional")
     assert unpack(pack(request)) == request
+
+
+def test_bodies_left_beside_one_that_died_end_there_and_then(started: Callable[..., Surface]) -> None:
+    ended = []
+
+    def body(surface: Surface, length: int) -> None:
+        try:
+            for _ in range(2):
+                y_of(surface, length)
+        finally:
+            ended.append(length)
+
+    surface = started("import os; x.shape[2] == 9 and os._exit(3)")
+    gc.disable()  # which would end them later, in whatever thread it runs, and in the place of another one
+    try:
+        several = outcomes(surface.backend, [partial(body, surface, length) for length in LENGTHS])
+        assert isinstance(next(several).problem, Died)
+        assert ended == [9]
+        del several
+        assert ended == list(LENGTHS)
+    finally:
+        gc.enable()
