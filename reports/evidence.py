@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -35,7 +36,8 @@ class Block:
 class Recorded:
     """A recorded deviation of a backend, wherever it was met: its own words, and one case on which it shows.
 
-    How its script is run is the same for every one of a backend: `facts.how`.
+    `first` is the first surface of each clause on which it was met. How its script is run is the same for every one of
+    a backend: `facts.how`.
     """
 
     anchor: str
@@ -44,6 +46,7 @@ class Recorded:
     example: tuple[Block, ...]
     blocks: tuple[Block, ...]
     links: tuple[str, ...]
+    first: Mapping[str, str]
 
 
 def recorded(certificate: Certificate, name: str) -> dict[tuple[str, ...], Recorded]:
@@ -74,17 +77,26 @@ def _recorded(certificate: Certificate, anchor: str, met: Sequence[tuple[ClauseR
         example=tuple(_labelled(entry, _EXAMPLE)),
         blocks=(*_labelled(entry, {"when": "code"}), Block("reproducer", script, "script")),
         links=(link,) if link.startswith("https://") else (),
+        first={row["id"]: row["surface"] for row, _ in reversed(met)},
     )
 
 
 def blocks(certificate: Certificate, row: ClauseRow, deviations: Mapping[tuple[str, ...], Recorded]) -> Iterable[Block]:
-    """The evidence of a row, in the order in which one reads it; the example of a deviation where it is another one."""
-    evidence = row["evidence"]
+    """The evidence of a row, in the order in which one reads it.
+
+    The example of a deviation is told where it is another one than the deviation's own, once for each clause.
+    """
+    evidence, met = row["evidence"], Counter[str]()
+    for entry in evidence.get("deviations", ()):  # one for each check of the clause that met it
+        met[deviations[_identity(entry)].anchor] += entry["examples"]
     for entry in evidence.get("deviations", ()):
-        said = f"{one_line(str(entry['reason']), _REASON)} ({entry['examples']:,} examples)"
-        yield Block("recorded", said, "prose", deviations[_identity(entry)].anchor)
-        told = tuple(_labelled(entry, _EXAMPLE))
-        yield from () if told == deviations[_identity(entry)].example else told
+        deviation = deviations[_identity(entry)]
+        if examples := met.pop(deviation.anchor, 0):
+            said = f"{one_line(str(entry['reason']), _REASON)} ({examples:,} examples)"
+            yield Block("recorded", said, "prose", deviation.anchor)
+            told = tuple(_labelled(entry, _EXAMPLE))
+            if told != deviation.example and deviation.first[row["id"]] == row["surface"]:
+                yield from told
     kinds = {"finding": "prose", "message": "prose", "case": "case", "expected": "code", "got": "code"}
     yield from _labelled(evidence, {**kinds, "confirmed": "prose", "history": "code", "no reproducer": "prose"})
     yield from _reproducer(certificate, evidence)

@@ -9,12 +9,22 @@ from typing import Any
 
 import pytest
 
-from conv1d_cts.reports import grid
+from conv1d_cts.reports import evidence, grid
 from conv1d_cts.reports.certificate import Certificate, load, validate
 from conv1d_cts.reports.page import page
 from conv1d_cts.reports.rendering import markdown_html
 from conv1d_cts.spec.clauses import clauses, prose
-from tests.reports_factory import ACCURACY, DEVIATION, FAILURE, HOSTILE, PROSE, make_certificate, make_clauses, make_set
+from tests.reports_factory import (
+    ACCURACY,
+    DEVIATION,
+    FAILURE,
+    HOSTILE,
+    PROSE,
+    make_certificate,
+    make_clauses,
+    make_row,
+    make_set,
+)
 
 CLAUSES = make_clauses()
 LIMIT = 2_000_000
@@ -146,12 +156,15 @@ def test_hostile_strings_are_text() -> None:
 PUBLISHED = sorted((Path(__file__).parents[1] / "reports" / "published").glob("*-cpu/*.json"))
 
 
-def test_fifteen_backends_fit_two_megabytes() -> None:
+def test_fifteen_backends_of_two_surfaces_fit_two_megabytes() -> None:
     """The published certificates, of which three in four have long lists of deviations, several times over."""
     published = [load(path) for path in PUBLISHED]
     many = [{**published[n % len(published)]} for n in range(15)]
     for n, certificate in enumerate(many):
-        certificate["backend"] = {**certificate["backend"], "device": f"cuda:{n // len(published)}"}
+        surfaces = certificate["backend"]["surfaces"][:2]
+        device = {"device": f"cuda:{n // len(published)}", "surfaces": surfaces}
+        certificate["backend"] = certificate["backend"] | device
+        certificate["clauses"] = [row for row in certificate["clauses"] if row["surface"] in surfaces]
     html = page([validate(certificate, "copy") for certificate in many], [], clauses(), prose())
     assert len(html.encode()) < LIMIT
 
@@ -160,6 +173,22 @@ def test_a_recorded_deviation_is_told_once_and_linked_from_each_of_its_cells(sho
     assert shown.text.count(DEVIATION["when"]) == 2  # of jax and of torch
     assert shown.hrefs.count("#jax:deviation-1") == 1 + 2 * 2  # the first screen, and two clauses on two surfaces
     assert "PAD-5, VAL-8 on functional, padded" in shown.text
+
+
+def test_what_several_checks_and_surfaces_met_is_one_finding_and_its_other_example_told_once() -> None:
+    other = DEVIATION | {"examples": 3, "message": "y differs at 2 of 4 samples"}
+    rows = [
+        make_row(CLAUSES[clause], surface, "deviation", {"deviations": [entry, entry]})
+        for clause, entry in (("PAD-1", DEVIATION), ("PAD-2", other))
+        for surface in ("functional", "padded")
+    ]
+    certificate = make_certificate() | {"clauses": rows}
+    known = evidence.recorded(certificate, "torch")
+    told = [[block.text for block in evidence.blocks(certificate, row, known)] for row in rows]
+    assert [[text.rpartition("(")[2] for text in texts if "examples)" in text] for texts in told] == [
+        ["34 examples)"], ["34 examples)"], ["6 examples)"], ["6 examples)"],
+    ]  # fmt: skip
+    assert [other["message"] in texts for texts in told] == [False, False, True, False]
 
 
 def test_the_prose_of_a_chapter_stands_before_its_clauses() -> None:
