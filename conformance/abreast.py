@@ -6,7 +6,7 @@ small convolutions. So each body runs until it asks; then all that was asked is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,10 +34,10 @@ def outcome(backend: Backend, body: Callable[[], Any]) -> Outcome:
         return Outcome(None, problem, backend.last)
 
 
-def outcomes(backend: Backend, bodies: Sequence[Callable[[], Any]]) -> Iterator[Outcome]:
+def outcomes(backend: Backend, bodies: Sequence[Callable[[], Any]]) -> Generator[Outcome, None, None]:
     """Of bodies that take turns, in their order: in each round all of those that are left ask once.
 
-    Each is given as soon as it is known; whoever has seen enough leaves the others where they are.
+    Each is given as soon as it is known; whoever has seen enough closes this, which ends the others where they are.
     """
     turns = [greenlet(lambda body=body: outcome(backend, body)) for body in bodies]
     earlier: dict[greenlet, tuple[Request, ...]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -140,11 +141,10 @@ class Trial:
             d for d in self.deviations for e in tried
             if d.corrupts and d not in suspects and self._inside(d, self.facts(check, e))
         )  # fmt: skip
-        ended = abreast.outcomes(
-            self.surface.backend, [partial(check.body, self.surface, example) for example in tried]
-        )
-        for example, outcome in zip(tried, ended, strict=True):
-            yield example, self._settle(check, example, outcome, suspects, tally)
+        bodies = [partial(check.body, self.surface, example) for example in tried]
+        with closing(abreast.outcomes(self.surface.backend, bodies)) as ended:
+            for example, outcome in zip(tried, ended, strict=True):
+                yield example, self._settle(check, example, outcome, suspects, tally)
 
     def _is_tried(self, check: Check, example: Example, tally: Tally) -> bool:
         """Whether an example is worth a call; one inside a limit is counted as that."""

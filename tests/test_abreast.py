@@ -198,7 +198,7 @@ def test_bodies_left_beside_one_that_died_end_there_and_then(started: Callable[.
         several = outcomes(surface.backend, [partial(body, surface, length) for length in LENGTHS])
         assert isinstance(next(several).problem, Died)
         assert ended == [9]
-        del several
+        several.close()
         assert ended == list(LENGTHS)
     finally:
         gc.enable()
