@@ -233,52 +233,33 @@ def gradient_buffer_reused(m: Backend, rng: Rng) -> Witness:
     return kept(call, call.but(put=(("x", np.s_[...], 1),)))
 
 
-@mutant
-def one_array_twice_keeps_one_gradient(m: Backend, rng: Rng) -> Witness:
-    """Where one array is x and w, longer than T (1 to 3), only gx reaches it (kind: a gradient set, not added)."""
-    longest = draw(rng, 1, 3)
+def one_array_twice(m: Backend, kind: type, longest: int, second: Callable[[Any], Any]) -> Any:
+    """Take another w where one array of that kind, longer than some, is x and w; return an x for which that is so."""
 
     @m.around("conv1d")
     def conv1d(inner: Callable[..., Any], x: Any, w: Any, b: Any = None, **parameters: Any) -> Any:
-        twice = x is w and isinstance(x, tape.Var) and x.shape[2] > longest
-        return inner(x, x.value if twice else w, b, **parameters)
+        twice = x is w and isinstance(x, kind) and x.ndim == 3 and x.shape[2] > longest
+        return inner(x, second(w) if twice else w, b, **parameters)
 
-    def probe(backend: Backend) -> Any:
-        x = Call(c_in=2, length=longest + 1).operands()["x"]
-        return backend.vjp(lambda a: backend.conv1d(a, a), (x,), np.ones((1, 1, 1)))
+    return Call(c_in=2, length=longest + 1).operands()["x"]
 
-    return probe
+
+@mutant
+def one_array_twice_keeps_one_gradient(m: Backend, rng: Rng) -> Witness:
+    """Where one array is x and w, longer than T (1 to 3), only gx reaches it (kind: a gradient set, not added)."""
+    x = one_array_twice(m, tape.Var, draw(rng, 1, 3), lambda w: w.value)
+    return lambda backend: backend.vjp(lambda a: backend.conv1d(a, a), (x,), np.ones((1, 1, 1)))
 
 
 @mutant
 def one_array_twice_is_reversed(m: Backend, rng: Rng) -> Witness:
     """Where one array of more than T (1 to 3) samples is x and w, it is convolved (kind: a power for a correlation)."""
-    longest = draw(rng, 1, 3)
-
-    @m.around("conv1d")
-    def conv1d(inner: Callable[..., Any], x: Any, w: Any, b: Any = None, **parameters: Any) -> Any:
-        twice = x is w and isinstance(x, np.ndarray) and x.ndim == 3 and x.shape[2] > longest
-        return inner(x, w[..., ::-1] if twice else w, b, **parameters)
-
-    def probe(backend: Backend) -> Any:
-        x = Call(c_in=2, length=longest + 1).operands()["x"]
-        return backend.conv1d(x, x)
-
-    return probe
+    x = one_array_twice(m, np.ndarray, draw(rng, 1, 3), lambda w: w[..., ::-1])
+    return lambda backend: backend.conv1d(x, x)
 
 
 @mutant
 def one_array_twice_has_half_a_tangent(m: Backend, rng: Rng) -> Witness:
     """Where one array of more than T (1 to 3) samples is x and w, y follows x alone (kind: a tangent dropped)."""
-    longest = draw(rng, 1, 3)
-
-    @m.around("conv1d")
-    def conv1d(inner: Callable[..., Any], x: Any, w: Any, b: Any = None, **parameters: Any) -> Any:
-        twice = x is w and isinstance(x, tape.Dual) and x.shape[2] > longest
-        return inner(x, x.value if twice else w, b, **parameters)
-
-    def probe(backend: Backend) -> Any:
-        x = Call(c_in=2, length=longest + 1).operands()["x"]
-        return backend.jvp(lambda a: backend.conv1d(a, a), (x,), (x,))
-
-    return probe
+    x = one_array_twice(m, tape.Dual, draw(rng, 1, 3), lambda w: w.value)
+    return lambda backend: backend.jvp(lambda a: backend.conv1d(a, a), (x,), (x,))
