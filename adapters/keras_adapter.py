@@ -1,4 +1,4 @@
-"""Keras 3 on a backend of its own choice: keras.ops.conv, keras.ops.pad before it, keras.layers.Conv1D.
+"""Keras 3 on a backend of its own choice: keras.ops.conv, keras.ops.pad before it, Conv1D, DepthwiseConv1D.
 
 `Keras("torch")` is an adapter. The transforms are those of the framework below, and its arrays are what is passed. On
 NumPy there are no transforms, and keras convolves by means of JAX.

@@ -21,6 +21,8 @@ from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.ledger import Limit, LimitRecord, Tally, overall, row
 from conv1d_cts.conformance.plugin import packed
 from conv1d_cts.conformance.pool import FLOATS, PROFILES, pool
+from conv1d_cts.conformance.test_invariances import same_in_another_process
+from conv1d_cts.conformance.together import Together
 from conv1d_cts.conformance.trial import Trial
 from conv1d_cts.conformance.values import forward_is_exact
 from conv1d_cts.spec.geometry import Geometry
@@ -122,6 +124,16 @@ def test_a_limit_is_tried_and_holds_or_is_stale(trial_of: Any) -> None:
     worked = trial_of("pass", (limit,)).run(check()).limits[limit].worked
     assert worked is not None
     assert worked["message"] == "worked"
+
+
+def test_several_cases_are_inside_a_limit_where_each_of_them_is(trial_of: Any) -> None:
+    plain, strided = Case(Geometry(1, 1, 1, 7, 3)), Case(Geometry(1, 1, 1, 7, 3, stride=2))
+    bundles = [Together((strided, plain)), Together((strided, strided))]
+    limit = Limit(Condition("stride > 1"), "no strides")
+    trial = trial_of("exec('raise ValueError(1)') if parameters['stride'] > 1 else None", (limit,))
+    tally = trial.run(Check("INV-4", same_in_another_process, lambda cases: bundles, minimum=1))
+    assert tally.verdict == "pass"
+    assert tally.limits[limit] == LimitRecord(refused=1)
 
 
 def test_nothing_but_limits_is_unsupported_and_too_few_examples_are_vacuous(trial_of: Any) -> None:
