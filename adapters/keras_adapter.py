@@ -45,11 +45,16 @@ _OWN_LIMITS = {  # on the backend below
     },
     "tensorflow": {
         "padding_mode in ('replicate', 'circular')": "tf.pad has no such mode",
-        "stride > 1 and dilation > 1": "tf.nn.convolution refuses a stride together with a dilation",
+        "surface != 'depthwise' and stride > 1 and dilation > 1": "tf.nn.convolution refuses both at once",
+        "surface in ('layer', 'depthwise') and function == 'vmap'": (
+            "the layer is made in the call, and tf.vectorized_map traces it, where no variables can be made"
+        ),
         "surface == 'channels-first' and groups == 1 and dtype not in ('float32', 'bfloat16')": (
             "the CPU has channels first by oneDNN, or by XLA, with which keras compiles what has groups"
         ),
-        "function == 'jvp_of_vjp' and groups > 1": "keras compiles it by XLA, and tangents don't reach its gradients",
+        "surface != 'depthwise' and function == 'jvp_of_vjp' and groups > 1": (
+            "keras compiles it by XLA, and tangents don't reach its gradients"
+        ),
     },
     "jax": {},
     "numpy": {},
@@ -82,9 +87,10 @@ class Keras:
             "channels-first": self.channels_first,
             "padded": self.padded,
             "layer": self.layer,
+            "depthwise": self.depthwise,
         }
-        if backend != "tensorflow":  # whose depthwise layer is not certified, and whose tapes lose a saved tensor
-            self.surfaces |= {"depthwise": self.depthwise, "reloaded": self.reloaded}
+        if backend != "tensorflow":  # whose tapes lose a saved tensor
+            self.surfaces["reloaded"] = self.reloaded
         self._framework = framework
         for name in _FROM_BELOW:
             if hasattr(framework, name):
@@ -149,14 +155,18 @@ class Keras:
             *size, stride, pads, None, dilation, groups, None, b is not None, "zeros", dtype=dtype
         )
 
-    def layer(self, x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:
-        """keras.layers.Conv1D, built for x and called with w and b as its weights."""
-        keras = self._keras
-        x_nwc, w_kio = keras.ops.transpose(x, (0, 2, 1)), keras.ops.transpose(w, (2, 1, 0))
-        layer = self._layer(w, b, stride, padding, dilation, groups, keras.backend.standardize_dtype(x.dtype))
+    def _called(self, layer: Any, x: Any, w: Any, b: Any) -> Any:
+        """Build the layer for x, and call it with w and b as its weights."""
+        x_nwc = self._keras.ops.transpose(x, (0, 2, 1))
         layer.build(tuple(x_nwc.shape))
-        y, _ = layer.stateless_call([w_kio] if b is None else [w_kio, b], [], x_nwc)
-        return keras.ops.transpose(y, (0, 2, 1))
+        y, _ = layer.stateless_call([w] if b is None else [w, b], [], x_nwc)
+        return self._keras.ops.transpose(y, (0, 2, 1))
+
+    def layer(self, x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:
+        """keras.layers.Conv1D."""
+        keras = self._keras
+        layer = self._layer(w, b, stride, padding, dilation, groups, keras.backend.standardize_dtype(x.dtype))
+        return self._called(layer, x, keras.ops.transpose(w, (2, 1, 0)), b)
 
     def depthwise(self, x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:
         """keras.layers.DepthwiseConv1D: a group for each channel, the kernel (K, C, O/C)."""
@@ -167,12 +177,8 @@ class Keras:
             w.shape[2], stride, pads, multiplier, None, dilation, use_bias=b is not None,
             depthwise_initializer="zeros", dtype=keras.backend.standardize_dtype(x.dtype),
         )  # fmt: skip
-        x_nwc = keras.ops.transpose(x, (0, 2, 1))
         w_cmk = keras.ops.squeeze(keras.ops.reshape(w, (groups, multiplier, *w.shape[1:])), 2)
-        w_kcm = keras.ops.transpose(w_cmk, (2, 0, 1))
-        layer.build(tuple(x_nwc.shape))
-        y, _ = layer.stateless_call([w_kcm] if b is None else [w_kcm, b], [], x_nwc)
-        return keras.ops.transpose(y, (0, 2, 1))
+        return self._called(layer, x, keras.ops.transpose(w_cmk, (2, 0, 1)), b)
 
     def reloaded(self, x: Any, w: Any, b: Any, **parameters: Any) -> Any:
         """A model of keras.layers.Conv1D that has loaded what another one saved; NumPy's arrays go in."""
