@@ -16,6 +16,12 @@ def long_kernels(name: str) -> Iterator[Case]:
         yield Case(Geometry(2, 2, 3, 2 * kernel + 5, kernel, stride, dilation, 1, name), seed=kernel)
 
 
+def dilated(name: str) -> Iterator[Case]:
+    """A named padding for kernels of even and odd length, spread by even and odd dilations, with every small stride."""
+    for kernel, stride, dilation in product((3, 6), (1, 2, 3), (3, 4)):
+        yield Case(Geometry(2, 2, 3, dilation * kernel + 4, kernel, stride, dilation, padding=name), seed=kernel)
+
+
 def long_strides(name: str) -> Iterator[Case]:
     """A named padding for strides past the window, with every remainder, and past the input, which leave one window."""
     for (kernel, dilation), length in product(((1, 1), (2, 1), (3, 2)), range(10, 15)):
@@ -67,6 +73,12 @@ def blocks() -> Iterator[Case]:
     for l_out, (stride, dilation) in product((64, 65, 321), ((1, 1), (2, 1), (1, 2))):  # depthwise, past a tile or two
         length = (l_out - 1) * stride + 2 * dilation + 1
         yield Case(Geometry(2, 4, 4, length, 3, stride, dilation, groups=4), seed=l_out)
+
+
+def multipliers() -> Iterator[Case]:
+    """Depthwise, so many outputs a channel that they fill a block of them, or leave any remainder by 4."""
+    for multiplier, channels in product((2, 3, 4, 5, 6, 7, 10), (3, 5)):
+        yield Case(Geometry(2, channels, channels * multiplier, 9, 3, groups=channels), seed=multiplier)
 
 
 def corners() -> Iterator[Case]:

@@ -18,10 +18,12 @@ from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.spec.geometry import Geometry
 from conv1d_cts.spec.padding import widest
 
-# Valid calls to break: a plain one, and one with groups, stride, dilation and padding, the extents all different.
+# Valid calls to break: a plain one, and one with groups, stride, dilation and padding, the extents all different; and
+# one without a bias whose channels may be misread, as O is a multiple of C.
 BASES = (
     Case(Geometry(2, 4, 6, 9, 3)),
     Case(Geometry(3, 4, 6, 11, 2, stride=2, dilation=3, groups=2, padding=(1, 1)), seed=1),
+    Case(Geometry(2, 4, 12, 9, 3), bias=False, seed=8),
 )
 # Valid calls in which an axis that is missing, or one too many, has the extent 1: putting it right would go unnoticed.
 MENDABLE = (
@@ -34,6 +36,7 @@ SHORTER = (
     Case(Geometry(2, 2, 6, 9, 3, groups=2), seed=5),
     Case(Geometry(2, 4, 6, 9, 1), seed=6),
     Case(Geometry(2, 4, 6, 5, 5), seed=7),
+    Case(Geometry(2, 4, 12, 9, 3), seed=8),
 )
 
 
@@ -197,6 +200,10 @@ def padding() -> Iterator[Malformed]:
     )
 
 
+def _with_bias(bases: Iterable[Case]) -> tuple[Case, ...]:
+    return tuple(base for base in bases if base.bias)
+
+
 def bias() -> Iterator[Malformed]:
     """Biases of another shape than (O,) (ERR-9)."""
     yield from _shaped(
@@ -207,23 +214,25 @@ def bias() -> Iterator[Malformed]:
             "length O+1": lambda g: (g.c_out + 1,),
             "length 2O": lambda g: (2 * g.c_out,),
             "length 0": lambda g: (0,),
+            "length of whole vectors": lambda g: (g.c_out + -g.c_out % 8,),
             "length L_out": lambda g: (g.l_out,),
             "rank 0": lambda g: (),
             "rank 2, (1, O)": lambda g: (1, g.c_out),
             "rank 2, (O, 1)": lambda g: (g.c_out, 1),
             "rank 3, the shape of y": lambda g: g.y_shape,
         },
-        BASES + SHORTER,
+        _with_bias(BASES) + SHORTER,
     )
     yield from _shaped("b", {"rank 0": lambda g: (), "rank 2, (1, O)": lambda g: (1, g.c_out)}, MENDABLE)
 
 
 def mixed_dtypes() -> Iterator[Malformed]:
-    """One operand of another dtype than the others (ERR-10)."""
-    for base in BASES:
-        for name in "xwb":
-            for dtype in ("float64", "float16", "int32"):
-                yield from _both_ways(Malformed(f"{name} {dtype}", base, dtypes={name: dtype}))
+    """One operand of another dtype than the others, wider, narrower and of another kind (ERR-10)."""
+    for base, own in product(BASES, ("float32", "float16", "bfloat16", "float64")):
+        for name, dtype in product("xwb" if base.bias else "xw", ("float64", "float32", "float16", "int32")):
+            if dtype != own:
+                case = replace(base, dtype=own)
+                yield from _both_ways(Malformed(f"{name} {dtype}", case, dtypes={name: dtype}))
 
 
 def names() -> Iterator[Malformed]:
@@ -258,11 +267,16 @@ def cotangent() -> Iterator[Malformed]:
             yield Malformed(f"cotangent {rule}", base, shapes=wrong, program="vjp")
 
 
+# Nearly integers: for who rounds, who compares with a tolerance, and who has 24 bits.
+_NEARLY = {"1.001": 1.001, "1 - 2^-10": 1 - 2**-10, "2 - 2^-40": 2 - 2**-40}
+
+
 def no_integers() -> Iterator[Malformed]:
     """Parameters that equal no integer (ERR-13)."""
     for name in ("stride", "dilation", "groups"):
-        yield from _with(name, {"1.5": 1.5, "NaN": nan, "infinity": inf, "text": "2", "None": None})
+        yield from _with(name, {"1.5": 1.5, **_NEARLY, "NaN": nan, "infinity": inf, "text": "2", "None": None})
     pairs = {"1.5": (1.5, 1.5), "lo 1.5": (1.5, 0), "hi 1.5": (0, 1.5), "NaN": (nan, nan), "infinity": (inf, inf)}
+    pairs |= {rule: (value, value) for rule, value in _NEARLY.items()}
     yield from _with("padding", {**pairs, "text": ("1", "1"), "None": (None, None)})
 
 

@@ -115,6 +115,7 @@ def _wide(rng: np.random.Generator, case: Case) -> Callable[[tuple[int, ...]], A
 _DRAWS = {"lattice": _lattice, "gaussian": _gaussian, "wide": _wide, "cancelling": _gaussian}
 
 
+ALIKE_ALONG = {"broadcast": 0, "expanded": -1}  # the axis on which the values of operands so laid out are alike
 _ALIKE = ((0, 1, 2), (2,), (0, 2), (0,), (1,))  # axes of y that a loss sums over, so that its cotangent repeats there
 
 
@@ -152,8 +153,8 @@ def operands(case: Case) -> Operands:
 
     def finish(arrays: dict[str, Array]) -> dict[str, Array]:
         for array in arrays.values():
-            if case.layout == "broadcast":
-                array[...] = array[:1]
+            if case.layout in ALIKE_ALONG:
+                array[...] = array.take([0], ALIKE_ALONG[case.layout])
             array.flags.writeable = False
         return arrays
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,18 @@ def _double(case: Case) -> Case:
     return replace(case, dtype="float64", recipe="gaussian")
 
 
-test_acc_3_forward = tries("ACC-3", forward_within(own_unit), few_terms, prepare=_double, sampled=True)
+def _kinds() -> Iterator[Case]:
+    """Each kind of call that may have a kernel of its own: of few taps and many, of one item and several."""
+    kinds: tuple[dict[str, Any], ...] = (
+        {}, {"stride": 2}, {"dilation": 2}, {"padding": (2, 2)},
+        {"c_in": 4, "c_out": 4, "groups": 4}, {"groups": 2}, {"c_in": 1, "c_out": 1},
+    )  # fmt: skip
+    for kind, kernel, n in product(kinds, (1, 3, 21), (1, 3)):
+        sizes = {"c_in": 2, "c_out": 4, "length": 2 * kernel + 9} | kind
+        yield Case(Geometry(n=n, kernel=kernel, **sizes), seed=kernel)
+
+
+test_acc_3_forward = tries("ACC-3", forward_within(own_unit), few_terms, own=_kinds(), prepare=_double, sampled=True)
 test_acc_3_gradients = tries("ACC-3", gradients_within(own_unit), few_terms, prepare=_double, extra=VJP, sampled=True)
 
 

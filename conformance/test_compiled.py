@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
 from conv1d_cts.adapters.conditions import Fact
 from conv1d_cts.conformance import bounds, judge, oracle
-from conv1d_cts.conformance.backend import Answer, Array, Refused, Surface, call_of, require
+from conv1d_cts.conformance.backend import Answer, Array, Refused, Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
+from conv1d_cts.conformance.malformed import Malformed
 from conv1d_cts.conformance.outcomes import alike, of_each_rule
 from conv1d_cts.conformance.recipes import operands
-from conv1d_cts.conformance.together import call_of_all, of_one_function
+from conv1d_cts.conformance.together import call_of_all, of_one_function, other_precision
 from conv1d_cts.conformance.values import operand_names, small_zeros
 from conv1d_cts.spec.geometry import Geometry
 
@@ -24,6 +26,8 @@ _OWN = (
     Case(Geometry(1, 3, 2, 14, 3, stride=2, padding=(1, 1)), bias=False, seed=1),
     Case(Geometry(2, 4, 6, 15, 2, dilation=3, groups=2, padding=(2, 2)), seed=2),
     Case(Geometry(1, 3, 3, 9, 3, groups=3, padding="same"), bias=False, seed=3),
+    Case(Geometry(1, 2, 8, 11, 1), bias=False, seed=4),
+    Case(Geometry(1, 2, 3, 12, 3, stride=2, padding="same"), seed=5),
 )
 
 
@@ -71,10 +75,18 @@ def compiled_gradients_are_exact(surface: Surface, case: Case) -> None:
 
 
 def compiled_within(surface: Surface, case: Case) -> judge.Accuracy:
-    """On real data the compiled y lies within the bound of any y."""
-    got = surface.answer(call_of_all([case], "compiled")).results[0]
-    bound = bounds.forward(case, operands(case), bounds.UNIT_ROUNDOFF[case.dtype])
-    return judge.within(require(got, "y"), bound, "compiled y")
+    """On real data the compiled y lies within the bound of any y, also where another precision came before it."""
+    cases, results = _compiled(surface, [case, replace(case, dtype=other_precision(case.dtype))], "compiled", "conv1d")
+    return judge.worst(
+        [
+            judge.within(
+                require(got, "y"),
+                bounds.forward(one, operands(one), bounds.UNIT_ROUNDOFF[one.dtype]),
+                f"compiled y of {one.dtype}",
+            )
+            for one, got in zip(cases, results, strict=True)
+        ]
+    )
 
 
 def compiled_in_bits(surface: Surface, case: Case) -> str:
@@ -87,11 +99,38 @@ def compiled_in_bits(surface: Surface, case: Case) -> str:
     return f"{case.dtype}: {'same bits' if got.tobytes() == plain.tobytes() else 'other bits'} compiled and not"
 
 
+def refused_after_a_legal_call(surface: Surface, example: Malformed) -> None:
+    """Operands that the plain function refuses, the compiled one refuses also when it has been called on legal ones."""
+    try:
+        surface.answer(example.call())
+    except Refused:
+        pass
+    else:
+        return
+    legal = call_of_all([example.base], "compiled")
+    surface.answer(legal)
+    malformed = {f"{name}1": array for name, array in example.call().arrays.items()}
+    try:
+        _, got = surface.answer(replace(legal, arrays={**legal.arrays, **malformed})).results
+    except Refused:
+        return
+    shape = require(got, "y").shape
+    raise Violation(f"{example.rule}: a result of shape {shape}, compiled and called before", "an error", shape)
+
+
+def _of_operands(cases: tuple[Case, ...]) -> Iterator[Malformed]:
+    """A compiled function keeps its parameters: of malformed calls those whose operands are."""
+    return (example for example in of_each_rule(3)(cases) if not example.attributes)
+
+
 _tried = partial(tries, telling=_few, sampled=True)
 test_inv_19_compiled = _tried("INV-19", compiled_is_exact, own=_OWN, extra=_COMPILED)
 test_inv_19_compiled_gradients = _tried("INV-19", compiled_gradients_are_exact, own=_OWN, extra=_COMPILED_VJP)
 test_inv_19_compiled_bounds = _tried("INV-19", compiled_within, own=_OWN[:3], prepare=_gaussian, extra=_COMPILED)
 test_inv_19_compiled_refusals = as_test(
     Check("INV-19", alike("compiled", "compiled"), of_each_rule(2), _COMPILED, may_refuse=True, must_refuse=True)
+)
+test_inv_19_refusals_after_a_call = as_test(
+    Check("INV-19", refused_after_a_legal_call, _of_operands, _COMPILED, must_refuse=True)
 )
 test_inv_20_compiled_bits = _tried("INV-20", compiled_in_bits, own=_OWN[:3], prepare=_gaussian, extra=_COMPILED)

@@ -13,7 +13,7 @@ from conv1d_cts.conformance import judge, oracle
 from conv1d_cts.conformance.backend import Call, Flaw, Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
-from conv1d_cts.conformance.edges import around_powers, blocks, long_kernels, named_pads, taps, wide_pads
+from conv1d_cts.conformance.edges import around_powers, blocks, long_kernels, multipliers, named_pads, taps, wide_pads
 from conv1d_cts.conformance.recipes import Operands, lattice_fits, operands
 from conv1d_cts.conformance.values import (
     LARGE,
@@ -63,7 +63,9 @@ test_grad_6_names_and_modes = _vjp(
 test_grad_7_stride_and_dilation = _vjp(
     "GRAD-7", "xwb", lambda c: _zeros(c) and (c.geometry.stride > 1 or c.geometry.dilation > 1), own=blocks()
 )
-test_grad_8_groups = _vjp("GRAD-8", "xwb", lambda c: _zeros(c) and c.geometry.groups > 1, own=blocks())
+test_grad_8_groups = _vjp(
+    "GRAD-8", "xwb", lambda c: _zeros(c) and c.geometry.groups > 1, own=[*blocks(), *multipliers()]
+)
 test_grad_15_extents = _vjp("GRAD-15", "xwb", lambda c: _zeros(c) and largest_extent(c) >= LARGE, own=past_16_bits())
 
 
@@ -137,9 +139,10 @@ test_grad_11_alone = tries(
 
 
 def jvp_is_exact(surface: Surface, case: Case) -> None:
-    """The tangent of y, along one operand alone, which the case chooses, and along all."""
+    """The tangent of y, along one operand or some of them, which the case chooses, and along all."""
     given, names = operands(case), operand_names(case)
-    for wrt in (names[case.seed % len(names)], names):
+    some = ["".join(chosen) for size in range(1, len(names)) for chosen in combinations(names, size)]
+    for wrt in (some[case.seed % len(some)], names):
         got = require(surface.answer(call_of(case, given, "jvp", wrt)).results[0], "the tangent")
         judge.equal(got, oracle.tangent(case, given, wrt), f"the tangent along {wrt}")
 

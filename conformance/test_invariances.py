@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from conv1d_cts.adapters.conditions import Fact
-from conv1d_cts.conformance import judge, oracle
+from conv1d_cts.conformance import bounds, judge, oracle
 from conv1d_cts.conformance.backend import Answer, Call, Flaw, Refused, Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
@@ -36,15 +36,19 @@ def _calls(case: Case, given: Operands, program: str) -> list[Call]:
     return [call_of(case, given, program, "" if program == "conv1d" else names)]
 
 
+def _unchanged(answer: Answer, program: str) -> None:
+    """Raise Violation where the call has modified an operand."""
+    if answer.modified:
+        message = f"{program} modified {', '.join(answer.modified)}"
+        raise Violation(message, "operands unchanged", answer.modified, Flaw("changed", want=answer.modified))
+
+
 def leaves_operands_alone(program: str) -> Callable[[Surface, Case], None]:
     """A body: no operand, cotangent or tangent holds other bits after the call."""
 
     def body(surface: Surface, case: Case) -> None:
         for call in _calls(case, operands(case), program):
-            answer = surface.answer(call)
-            if answer.modified:
-                message = f"{program} modified {', '.join(answer.modified)}"
-                raise Violation(message, "operands unchanged", answer.modified, Flaw("changed", want=answer.modified))
+            _unchanged(surface.answer(call), program)
 
     return body
 
@@ -54,6 +58,35 @@ test_inv_1_gradients = tries("INV-1", leaves_operands_alone("vjp"), non_empty, e
 test_inv_1_jvp, test_inv_1_vjp_of_vjp, test_inv_1_jvp_of_vjp = (
     tries("INV-1", leaves_operands_alone(program), small_zeros, extra={"function": program}, sampled=True)
     for program in _DERIVATIVES
+)
+
+
+def _with_odd_values(case: Case) -> Operands:
+    """Operands with the smallest subnormal, -0, NaN and infinities in some place each, as far as there are places."""
+    given, rng = operands(case), np.random.default_rng(case.seed)
+    values = [bounds.smallest_subnormal(case.dtype), -0.0, np.nan, np.inf, -np.inf]
+    odd: dict[str, Any] = {}
+    for name in (*operand_names(case), "cotangent"):
+        array = getattr(given, name).copy()
+        places = rng.permutation(array.size)[: len(values)]
+        array.flat[places] = rng.permutation(values)[: len(places)].astype(array.dtype)
+        odd[name] = array
+    return replace(given, **odd)
+
+
+def leaves_odd_values_alone(program: str) -> Callable[[Surface, Case], None]:
+    """A body: nor do operands with subnormal numbers, signed zeros, NaN and infinities, which some put in order."""
+
+    def body(surface: Surface, case: Case) -> None:
+        for call in _calls(case, _with_odd_values(case), program):
+            _unchanged(surface.answer(call), program)
+
+    return body
+
+
+test_inv_1_odd_values = tries("INV-1", leaves_odd_values_alone("conv1d"), small_zeros, sampled=True)
+test_inv_1_odd_values_in_gradients = tries(
+    "INV-1", leaves_odd_values_alone("vjp"), small_zeros, extra=VJP, sampled=True
 )
 
 
@@ -243,8 +276,10 @@ _MAPS = tuple(
     for over, extent in (("x", 1), ("x", 3), ("w", 3), ("xw", 2), ("b", 2), ("wb", 3), ("xwb", 2))
 )
 _NESTED = tuple(
-    (Level(outer, 2), Level(inner, 3))
-    for outer, inner in (("w", "x"), ("x", "w"), ("x", "x"), ("xw", "x"), ("wb", "x"), ("b", "xwb"))
+    (Level(outer, extent), Level(inner, 3))  # equal extents tell axes that change places by their values alone
+    for (outer, inner), extent in product(
+        (("w", "x"), ("x", "w"), ("x", "x"), ("xw", "x"), ("wb", "x"), ("b", "xwb")), (2, 3)
+    )
 )
 _EMPTY = tuple((Level(over, 0),) for over in ("x", "w", "xw", "b", "xwb"))
 _TRIED = 4  # ways of all to map one case: a compiler pays for each

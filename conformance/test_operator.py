@@ -13,7 +13,7 @@ from conv1d_cts.conformance.backend import Flaw, Surface, Violation, require
 from conv1d_cts.conformance.beyond import Beyond, rows_beyond
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
-from conv1d_cts.conformance.edges import blocks, corners, pointwise_blocks, taps
+from conv1d_cts.conformance.edges import blocks, corners, multipliers, pointwise_blocks, taps
 from conv1d_cts.conformance.recipes import lattice_fits, operands
 from conv1d_cts.conformance.values import (
     LARGE,
@@ -22,6 +22,7 @@ from conv1d_cts.conformance.values import (
     is_plain,
     largest_extent,
     non_empty,
+    operand_names,
     past_16_bits,
     with_bias,
 )
@@ -53,8 +54,9 @@ test_op_4_groups = tries(
     "OP-4", forward_is_exact, lambda c: _zeros(c) and 1 < c.geometry.groups < c.geometry.c_in, own=blocks()
 )
 test_op_5_depthwise = tries(
-    "OP-5", forward_is_exact, lambda c: _zeros(c) and c.geometry.groups == c.geometry.c_in > 1, own=blocks()
-)
+    "OP-5", forward_is_exact, lambda c: _zeros(c) and c.geometry.groups == c.geometry.c_in > 1,
+    own=[*blocks(), *multipliers()],
+)  # fmt: skip
 test_op_6_bias = tries("OP-6", forward_is_exact, _zeros, prepare=with_bias)
 
 
@@ -112,8 +114,9 @@ def overflow(surface: Surface, case: Case) -> str | None:
     """What becomes of sums beyond the range of an integer dtype; None where wrapped and saturated ones look alike."""
     given, ends = operands(case), np.iinfo(case.dtype)
     rng = np.random.default_rng(case.seed)
-    drawn = {n: rng.integers(ends.min, ends.max, getattr(given, n).shape, given.x.dtype, endpoint=True) for n in "xw"}
-    given = replace(given, **drawn, b=None)
+    names = operand_names(case)
+    drawn = {n: rng.integers(ends.min, ends.max, getattr(given, n).shape, given.x.dtype, endpoint=True) for n in names}
+    given = replace(given, **drawn)
     got = surface.conv1d(case, given)
     wrapped = oracle.forward(case, given).astype(case.dtype)  # in 64 bits, modulo 2^64, and so modulo 2^k
     rounded = oracle.forward(case, replace(given, **{n: a.astype(np.float64) for n, a in drawn.items()}))
@@ -130,9 +133,9 @@ def _overflowing(dtype: str) -> Any:
     """The check of one integer dtype: it overflows in one way throughout."""
 
     def select(cases: tuple[Case, ...]) -> Iterator[Case]:
-        return (replace(case, bias=False) for case in _integers(cases) if case.dtype == dtype)
+        return (case for case in _integers(cases) if case.dtype == dtype)
 
-    return as_test(Check("OP-11", overflow, select, may_refuse=True, sampled=True, throughout=True))
+    return as_test(Check("OP-11", overflow, select, may_refuse=True, sampled=True, throughout=True, bias_aside=True))
 
 
 (

@@ -15,6 +15,7 @@ from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
 from conv1d_cts.conformance.edges import (
     around_powers,
+    dilated,
     every_dtype,
     long_kernels,
     long_strides,
@@ -50,7 +51,7 @@ def _named(name: str) -> Callable[[Case], bool]:
 
 
 def _name(clause: str, name: str) -> Any:
-    return tries(clause, forward_is_exact, _named(name), own=[*long_kernels(name), *long_strides(name)])
+    return tries(clause, forward_is_exact, _named(name), own=[*long_kernels(name), *long_strides(name), *dilated(name)])
 
 
 def _mode(clause: str, mode: str) -> Any:

@@ -14,6 +14,7 @@ from conv1d_cts.conformance.edges import long_complex_rows, long_windows, odd_st
 from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.conformance.values import forward_is_exact, non_empty
 from conv1d_cts.spec.geometry import Geometry
+from conv1d_cts.spec.padding import PADDING_NAMES
 
 
 def shape_is_defined(surface: Surface, case: Case) -> None:
@@ -47,7 +48,7 @@ test_shape_3_single_output = tries(
 
 
 def empty(name: str, cases: Iterable[Case]) -> Iterable[Case]:
-    """One extent 0 beside a sample of the others; padding keeps windows alive for L = 0."""
+    """One extent 0 beside a sample of the others; padding keeps windows alive for L = 0, unless a name finds it."""
     combinations = list(product((1, 3), (1, 2), (1, 3), (1, 2), (1, 2), (True, False), ("float32", "float64")))
     for n, groups, kernel, stride, dilation, bias, dtype in random.Random(name).sample(combinations, _TRIED):
         lo = dilation * (kernel - 1) + 1 if name == "length" else 1
@@ -55,6 +56,9 @@ def empty(name: str, cases: Iterable[Case]) -> Iterable[Case]:
         extents = {"n": n, "c_in": 2 * groups, "c_out": 3 * groups, "length": 7} | {name: 0}
         geometry = Geometry(**extents, kernel=kernel, stride=stride, dilation=dilation, groups=groups, padding=pads)
         yield Case(geometry, dtype, bias, seed=kernel + 10 * n)
+    if name == "length":
+        for padding, (kernel, stride, dilation) in product(PADDING_NAMES, ((3, 1, 1), (2, 2, 1), (4, 1, 3))):
+            yield Case(Geometry(2, 2, 3, 0, kernel, stride, dilation, padding=padding), bias=False)
     yield from (case for case in cases if getattr(case.geometry, name) == 0)
 
 

@@ -11,6 +11,7 @@ from conv1d_cts.conformance.backend import Answer, Refused, Surface, Violation, 
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
 from conv1d_cts.conformance.recipes import Operands, operands
+from conv1d_cts.conformance.together import call_of_all, other_precision
 from conv1d_cts.conformance.values import VJP, answers, non_empty, operand_names, small_zeros
 from conv1d_cts.spec.geometry import Geometry
 
@@ -22,6 +23,8 @@ _SETTLED = (  # cases whose neighbours are all tried, most of them without what 
     Case(Geometry(1, 3, 3, 23, 4, dilation=2), bias=False),
     Case(Geometry(2, 2, 3, 23, 5, padding=(2, 1))),
     Case(Geometry(2, 4, 6, 23, 4, stride=2, groups=2, padding=(1, 1))),
+    Case(Geometry(2, 2, 3, 23, 4, padding="same"), bias=False),
+    Case(Geometry(2, 2, 3, 23, 4, padding="valid"), bias=False),
 )
 _SPAN = 25  # of a kernel: eight numbers of taps reach as far
 
@@ -73,9 +76,8 @@ def _of_one_span(case: Case) -> list[Case]:
 
 def _precisions(case: Case) -> list[Case]:
     """The case and its like in another precision of the same kind, on data that show how many bits are kept."""
-    others = {"float32": "float64", "complex64": "complex128", "complex128": "complex64"}
     one = replace(case, recipe="gaussian")
-    return [one, replace(one, dtype=others.get(case.dtype, "float32")), one]
+    return [one, replace(one, dtype=other_precision(case.dtype)), one]
 
 
 def _exact(case: Case, answer: Answer, call: str) -> None:
@@ -128,6 +130,14 @@ def right_after_others(
                 judged(one, again, f"call {step + 1} of {len(calls)}")
 
     return body
+
+
+def arrays_are_read_again(surface: Surface, case: Case) -> None:
+    """Operands that are written to between calls, as an optimizer does, count as they are at each call."""
+    cases = [replace(case, seed=case.seed + offset) for offset in range(3)]
+    answer = surface.answer(call_of_all(cases, "written_to"))
+    for step, (one, got) in enumerate(zip(cases, answer.results, strict=True)):
+        judge.equal(require(got, "y"), oracle.forward(one, operands(one)), f"y after {step} writes to the operands")
 
 
 def no_state_is_left_by_gradients(surface: Surface, case: Case) -> None:
@@ -193,6 +203,7 @@ test_inv_3_gradients_among_others = tries(
     "INV-3", repeats_itself_among_others("vjp"), small_zeros, prepare=_gaussian, extra=VJP, sampled=True
 )
 test_inv_7_no_state = tries("INV-7", no_state_is_left, small_zeros, sampled=True)
+test_inv_7_written_to = tries("INV-7", arrays_are_read_again, small_zeros, sampled=True, may_refuse=True, minimum=0)
 test_inv_7_neighbours = tries("INV-7", right_after_others(_two_around, _exact), small_zeros, sampled=True)
 test_inv_7_all_neighbours = tries(
     "INV-7", right_after_others(_all_around, _exact), lambda c: c in _SETTLED, own=_SETTLED

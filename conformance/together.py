@@ -27,19 +27,24 @@ class Together:
         return {**self.cases[0].describe(), "together with": len(self.cases) - 1}
 
 
-def of_one_function(case: Case) -> list[Case]:
-    """The case, and others that differ in their operands alone: values, extents, taps or precision, and values again.
+def other_precision(dtype: str) -> str:
+    """Another dtype of the same kind."""
+    others = {"float32": "float64", "complex64": "complex128", "complex128": "complex64"}
+    return others.get(dtype, "float32")
 
-    A compiler takes its time for each: of taps and precision one changes, as the seed chooses.
+
+def of_one_function(case: Case) -> list[Case]:
+    """The case, and others that differ in one thing of their operands: values, length, what the seed chooses, values.
+
+    A compiler takes its time for each: of batch, taps and precision one changes.
     """
     g = case.geometry
-    others = (
-        replace(case, seed=case.seed + 1),
-        case.with_geometry(n=g.n + 1, length=g.length + g.stride),
-        case.with_geometry(kernel=g.kernel + 1)
-        if case.seed % 2
-        else replace(case, dtype="float64" if case.dtype == "float32" else "float32"),
-    )
+    chosen = (
+        replace(case, dtype=other_precision(case.dtype)),
+        case.with_geometry(kernel=g.kernel + 1),
+        case.with_geometry(n=g.n + 1),
+    )[case.seed % 3]
+    others = (replace(case, seed=case.seed + 1), case.with_geometry(length=g.length + 1), chosen)
     return [case, *(other for other in others if non_empty(other)), replace(case, seed=case.seed + 2)]
 
 

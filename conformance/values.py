@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -96,13 +97,18 @@ def largest_extent(case: Case) -> int:
 
 
 def past_16_bits() -> list[Case]:
-    """Each extent in turn, the dilation and each side of the padding, past what 16 bits hold; strides are ERR-7's."""
-    m = _PAST_16_BITS
+    """Past what 16 bits hold: each extent in turn, the dilation, each side of the padding, and products of two extents.
+
+    Strides are ERR-7's.
+    """
+    m, root = _PAST_16_BITS, math.isqrt(_PAST_16_BITS) + 1
     geometries = (
         Geometry(m, 1, 2, 4, 2), Geometry(1, m, 2, 3, 1), Geometry(1, 1, m, 4, 2),
         Geometry(1, 2, 2, m, 3), Geometry(1, 1, 2, m + 3, m), Geometry(1, 1, 2, m + 3, 2, dilation=m),
         Geometry(1, 1, 2, 5, 3, padding=(m, 0)), Geometry(1, 1, 2, 5, 3, padding=(0, m)),
-        Geometry(1, 1, 2, 5, 3, padding=(m, m)),
+        Geometry(1, 1, 2, 5, 3, padding=(m, m)), Geometry(m // 16 + 1, 16, 32, 2, 1, groups=16),
+        Geometry(root, 1, root, 2, 1), Geometry(root, root, 1, 2, 1), Geometry(1, 2, root, root, 1),
+        Geometry(1, root, 2, root, root),
     )  # fmt: skip
     return [Case(geometry, seed=1) for geometry in geometries]
 

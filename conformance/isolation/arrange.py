@@ -31,9 +31,9 @@ def _swapped(a: Array) -> Array:
     return np.swapaxes(np.swapaxes(a, -1, -2).copy(), -1, -2) if a.ndim > 1 else a
 
 
-def _reversed(a: Array) -> Array:
-    """The last axis stored backwards: a negative stride."""
-    return a[..., ::-1].copy()[..., ::-1]
+def _reversed(axis: int) -> Callable[[Array], Array]:
+    """An axis stored backwards: a negative stride."""
+    return lambda a: np.flip(np.flip(a, axis).copy(), axis) if a.ndim >= abs(axis) else a
 
 
 def _strided(a: Array) -> Array:
@@ -55,6 +55,11 @@ def _embedded(a: Array) -> Array:
 def _broadcast(a: Array) -> Array:
     """The first item seen again and again: a stride of 0. The values must be alike along the first axis."""
     return np.broadcast_to(a[:1].copy(), a.shape) if a.shape[0] else a
+
+
+def _expanded(a: Array) -> Array:
+    """The first sample or tap seen again and again. The values must be alike along the last axis."""
+    return np.broadcast_to(a[..., :1].copy(), a.shape) if a.shape[-1] else a
 
 
 def _repeated(a: Array) -> Array:
@@ -84,10 +89,13 @@ _ARRANGEMENTS: dict[str, Callable[[Array], Array]] = {
     "contiguous": lambda a: a,
     "permuted": _permuted,
     "swapped": _swapped,
-    "reversed": _reversed,
+    "reversed": _reversed(-1),
+    "reversed channels": _reversed(-2),
+    "reversed items": _reversed(-3),
     "strided": _strided,
     "embedded": _embedded,
     "broadcast": _broadcast,
+    "expanded": _expanded,
     "repeated": _repeated,
     "read-only": _read_only,
     "unaligned": _unaligned,

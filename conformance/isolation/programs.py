@@ -108,6 +108,16 @@ def compiled_vjp(task: Task) -> list[Native]:
     return [gradient for args in task.sets("cotangent") for gradient in gradients(*args)]
 
 
+def written_to(task: Task) -> list[Native]:
+    """Y for each set of operands, all of them in the arrays of the first, which get the others' values in place."""
+    results = [task.apply()]
+    for values in task.sets()[1:]:
+        for array, new in zip(task.primals(), values, strict=True):
+            array[...] = new
+        results.append(task.apply())
+    return results
+
+
 def at_once(task: Task) -> list[Native]:
     """Y for each set of operands, `ROUNDS` times over: a thread calls on each set while the others call on theirs.
 
@@ -138,5 +148,6 @@ PROGRAMS: dict[str, Callable[[Task], list[Native]]] = {
     "vmap": vmap,
     "compiled": compiled,
     "compiled_vjp": compiled_vjp,
+    "written_to": written_to,
     "at_once": at_once,
 }
