@@ -78,7 +78,10 @@ def _answer(reply: Reply) -> Answer:
 
 @dataclass(frozen=True)
 class Call:
-    """One program on named arrays, ready to be sent. Of its results come back all channels, or those in `rows`."""
+    """One program on named arrays, ready to be sent. Of its results come back all channels, or those in `rows`.
+
+    The arrays lie in memory as `layout` says, and those named in `layouts` as is said there.
+    """
 
     program: str
     arrays: Mapping[str, Array | None]
@@ -87,6 +90,7 @@ class Call:
     slot: str = ""
     axes: tuple[tuple[int | None, ...], ...] = ()
     layout: str = "contiguous"
+    layouts: Mapping[str, str] = field(default_factory=dict)
     witnessed: bool = False
     rows: tuple[int, ...] = ()
 
@@ -100,7 +104,7 @@ class Call:
             "wrt": self.wrt,
             "slot": self.slot,
             "axes": self.axes,
-            "layout": self.layout,
+            "layouts": {name: self.layouts.get(name, self.layout) for name in self.arrays},
             "witnessed": self.witnessed,
             "rows": self.rows,
         }

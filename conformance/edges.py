@@ -38,6 +38,11 @@ def wide_pads(mode: str) -> Iterator[Case]:
         on_one_side = product(((pad, 0), (0, pad)), (shortest, pad + 4))
         for pads, length in (*on_one_side, ((pad, pad), shortest)):
             yield Case(Geometry(2, 2, 3, length, 3, padding=pads), "float32", True, mode, value, seed=pad)
+    for pad, (stride, dilation) in zip((6, 7, 8, 11), ((2, 1), (3, 1), (1, 2), (1, 3)), strict=True):
+        shortest = pad + max(0, pad - (widest(mode, pad) or pad))
+        for pads in ((pad, 0), (pad, pad)):
+            g = Geometry(2, 2, 3, shortest, 3, stride, dilation, padding=pads)
+            yield Case(g, "float32", True, mode, value, seed=pad)
 
 
 def around_powers() -> Iterator[Case]:
@@ -58,8 +63,10 @@ def named_pads(mode: str) -> Iterator[Case]:
 
 def every_dtype(mode: str) -> Iterator[Case]:
     """A padding mode on operands of every floating and complex dtype, whose samples a pad may cast on their way."""
-    for dtype in ("float16", "bfloat16", "float32", "float64", "complex64", "complex128"):
-        yield Case(Geometry(2, 2, 3, 9, 3, padding=(3, 2)), dtype, True, mode, 2 if mode == "constant" else 0)
+    plain, steps = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128"), ("float16", "complex64")
+    for dtype, (stride, dilation) in (*product(plain, ((1, 1),)), *product(steps, ((4, 1), (1, 2)))):
+        g = Geometry(2, 2, 3, 9, 3, stride, dilation, padding=(3, 2))
+        yield Case(g, dtype, True, mode, 2 if mode == "constant" else 0)
 
 
 def blocks() -> Iterator[Case]:

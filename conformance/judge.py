@@ -25,6 +25,12 @@ def same_shape(got: Array, shape: tuple[int, ...], name: str) -> None:
         raise Violation(f"{name} has shape {got.shape}, not {shape}", shape, got.shape, flaw)
 
 
+def same_dtype(got: Array, dtype: str, name: str) -> None:
+    """Raise Violation unless `got` has the dtype."""
+    if got.dtype.name != dtype:
+        raise Violation(f"{name} is {got.dtype.name}, not {dtype}", dtype, got.dtype.name, Flaw("dtype", got, dtype))
+
+
 def _differing(got: Array, want: Array) -> Array:
     """Where two arrays of one shape differ in value; NaN equals NaN, -0 equals 0."""
     with np.errstate(invalid="ignore"):

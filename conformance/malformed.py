@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import product
+from itertools import permutations, product
 from math import inf, nan
 from typing import Any
 
@@ -14,16 +14,18 @@ from conv1d_cts.adapters.conditions import Fact
 from conv1d_cts.conformance.backend import Call
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.isolation.wire import dtype_of
+from conv1d_cts.conformance.pool import evenly
 from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.spec.geometry import Geometry
 from conv1d_cts.spec.padding import widest
 
 # Valid calls to break: a plain one, and one with groups, stride, dilation and padding, the extents all different; and
-# one without a bias whose channels may be misread, as O is a multiple of C.
+# two without a bias, whose channels may be misread, as O is a multiple of C.
 BASES = (
     Case(Geometry(2, 4, 6, 9, 3)),
     Case(Geometry(3, 4, 6, 11, 2, stride=2, dilation=3, groups=2, padding=(1, 1)), seed=1),
     Case(Geometry(2, 4, 12, 9, 3), bias=False, seed=8),
+    Case(Geometry(2, 8, 16, 9, 3, groups=4), bias=False, seed=9),
 )
 # Valid calls in which an axis that is missing, or one too many, has the extent 1: putting it right would go unnoticed.
 MENDABLE = (
@@ -50,10 +52,11 @@ class Malformed:
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict, hash=False)
     dtypes: Mapping[str, str] = field(default_factory=dict, hash=False)
     program: str = "conv1d"
+    wrt: str = ""
 
     def facts(self) -> dict[str, Fact]:
         """Those of the valid case, and the rule."""
-        return {**self.base.facts(), "rule": self.rule, "function": self.program}
+        return {**self.base.facts(), "rule": self.rule, "function": self.program, "wrt": self.wrt}
 
     def describe(self) -> dict[str, Any]:
         """The valid case, and what is broken."""
@@ -77,21 +80,29 @@ class Malformed:
         for name, dtype in self.dtypes.items():
             array = arrays[name]
             arrays[name] = None if array is None else array.astype(dtype_of(dtype))
-        return Call(
-            self.program, arrays, {**self.base.attributes, **self.attributes}, "xw" if self.program == "vjp" else ""
-        )
+        return Call(self.program, arrays, {**self.base.attributes, **self.attributes}, self.wrt)
 
 
-def _both_ways(call: Malformed) -> Iterator[Malformed]:
-    """The call and its gradient: a backend may look at its arguments in one of them only."""
+def _every_way(call: Malformed) -> Iterator[Malformed]:
+    """The call and its gradients, jointly and alone: a backend may look at its arguments in one of them only."""
     yield call
-    yield replace(call, program="vjp")
+    for wrt in ("xw", "x", "w"):
+        yield replace(call, program="vjp", wrt=wrt)
+
+
+def of_each_rule(calls: Iterable[Malformed], most: int) -> Iterator[Malformed]:
+    """At most so many of the calls that break each rule, in other valid calls and programs by turns."""
+    of_rule: dict[str, list[Malformed]] = {}
+    for call in calls:
+        of_rule.setdefault(call.rule, []).append(call)
+    for turn, broken in enumerate(of_rule.values()):
+        yield from evenly(broken, most, turn)
 
 
 def _with(name: str, values: Mapping[str, Any]) -> Iterator[Malformed]:
     for base in BASES:
         for rule, value in values.items():
-            yield from _both_ways(Malformed(f"{name} {rule}", base, {name: value}))
+            yield from _every_way(Malformed(f"{name} {rule}", base, {name: value}))
 
 
 def _shaped(name: str, values: Mapping[str, Any], bases: Iterable[Case] = BASES) -> Iterator[Malformed]:
@@ -100,7 +111,7 @@ def _shaped(name: str, values: Mapping[str, Any], bases: Iterable[Case] = BASES)
         for rule, shape_of in values.items():
             rules.setdefault(shape_of(base.geometry), rule)  # a shape that breaks two rules is named by the first
         for shape, rule in rules.items():
-            yield from _both_ways(Malformed(f"{name} {rule}", base, shapes={name: shape}))
+            yield from _every_way(Malformed(f"{name} {rule}", base, shapes={name: shape}))
 
 
 def rank() -> Iterator[Malformed]:
@@ -150,15 +161,13 @@ def channels() -> Iterator[Malformed]:
 
 def groups() -> Iterator[Malformed]:
     """Groups that are not at least 1, or do not divide C or O (ERR-3)."""
-    values = {"0": 0, "-1": -1, "-2": -2, "beyond C": 8, "not dividing": 3}
+    values = {"0": 0, "-1": -1, "-2": -2, "beyond C": 32, "not dividing": 3}
     yield from _with("groups", values | {"2^31": 2**31, "2^32 + 1": 2**32 + 1, "2^62": 2**62, "2^64 + 1": 2**64 + 1})
     # The channels of w fit, and the one count that is not divided by g is O, then C.
-    yield from _both_ways(
-        Malformed("groups not dividing O", Case(Geometry(2, 4, 6, 9, 3)), {"groups": 4}, {"w": (6, 1, 3)})
-    )
-    yield from _both_ways(
-        Malformed("groups not dividing C", Case(Geometry(2, 5, 6, 9, 3)), {"groups": 2}, {"w": (6, 2, 3)})
-    )
+    for bias in (True, False):
+        of_o, of_c = Case(Geometry(2, 4, 6, 9, 3), bias=bias), Case(Geometry(2, 5, 6, 9, 3), bias=bias)
+        yield from _every_way(Malformed("groups not dividing O", of_o, {"groups": 4}, {"w": (6, 1, 3)}))
+        yield from _every_way(Malformed("groups not dividing C", of_c, {"groups": 2}, {"w": (6, 2, 3)}))
 
 
 # The last two are 1 where 32 or 64 bits hold no more of them.
@@ -176,7 +185,7 @@ def dilation() -> Iterator[Malformed]:
     """Dilations below 1, also where the kernel has one tap (ERR-5)."""
     yield from _with("dilation", _NOT_POSITIVE)
     for value in (0, -1):
-        yield from _both_ways(
+        yield from _every_way(
             Malformed(f"dilation {value} of one tap", Case(Geometry(2, 4, 6, 9, 1)), {"dilation": value})
         )
 
@@ -232,7 +241,10 @@ def mixed_dtypes() -> Iterator[Malformed]:
         for name, dtype in product("xwb" if base.bias else "xw", ("float64", "float32", "float16", "int32")):
             if dtype != own:
                 case = replace(base, dtype=own)
-                yield from _both_ways(Malformed(f"{name} {dtype}", case, dtypes={name: dtype}))
+                yield from _every_way(Malformed(f"{name} {dtype}", case, dtypes={name: dtype}))
+    for own, other in permutations(("int8", "uint8", "int32", "int64"), 2):  # of one width, and of one kind
+        case = Case(Geometry(2, 1, 2, 9, 5), own, bias=False)
+        yield from _every_way(Malformed(f"w {other}", case, dtypes={"w": other}))
 
 
 def names() -> Iterator[Malformed]:
@@ -264,7 +276,16 @@ def cotangent() -> Iterator[Malformed]:
     for bases, shapes_of in ((BASES, other), (BASES + MENDABLE, lacking)):
         for base, (rule, shape_of) in product(bases, shapes_of.items()):
             wrong = {"cotangent": shape_of(base.geometry)}
-            yield Malformed(f"cotangent {rule}", base, shapes=wrong, program="vjp")
+            yield Malformed(f"cotangent {rule}", base, shapes=wrong, program="vjp", wrt="xw")
+
+
+def integers_by_other_names() -> Iterator[Malformed]:
+    """Parameters that equal an integer and are none: refused, or taken for it (ERR-13)."""
+    base = Case(Geometry(2, 4, 6, 15, 3, stride=2, dilation=3, groups=2, padding=(2, 1)), seed=10)
+    for name, value in (("stride", 2.0), ("dilation", 3.0), ("groups", 2.0), ("padding", (2.0, 1.0))):
+        yield Malformed(f"{name} {value}", base, {name: value})
+    for name in ("stride", "dilation", "groups"):
+        yield Malformed(f"{name} True", Case(Geometry(2, 4, 6, 15, 3), seed=11), {name: True})
 
 
 # Nearly integers: for who rounds, who compares with a tolerance, and who has 24 bits.
@@ -287,11 +308,13 @@ def beyond_domain() -> Iterator[Malformed]:
             base = Case(Geometry(2, 2, 3, length, 1, padding=(0, 0)), padding_mode=mode)
             beyond = (widest(mode, length) or 0) + 1
             for pads in ((beyond, 0), (0, beyond), (beyond, beyond), (3 * length + 1, 0)):
-                yield from _both_ways(Malformed(f"{mode}, {pads} of {length}", base, {"padding": pads}))
+                for stride in (1, 3):
+                    strided = base.with_geometry(stride=stride)
+                    yield from _every_way(Malformed(f"{mode}, {pads} of {length}", strided, {"padding": pads}))
         beyond = (widest(mode, 5) or 0) + 1
         for name, taps in (("causal", beyond), ("full", beyond), ("same", 2 * beyond), ("same_lower", 2 * beyond)):
             base = Case(Geometry(2, 2, 3, 5, taps + 1, padding=(4, 4)), padding_mode=mode)
-            yield from _both_ways(Malformed(f"{mode}, {name}, {taps + 1} taps on 5", base, {"padding": name}))
+            yield from _every_way(Malformed(f"{mode}, {name}, {taps + 1} taps on 5", base, {"padding": name}))
     for mode in ("reflect", "symmetric", "circular", "replicate"):
         nothing = Case(Geometry(2, 2, 3, 0, 1), padding_mode=mode)
-        yield from _both_ways(Malformed(f"{mode} of nothing", nothing, {"padding": (1, 1)}))
+        yield from _every_way(Malformed(f"{mode} of nothing", nothing, {"padding": (1, 1)}))

@@ -16,8 +16,11 @@ from conv1d_cts.conformance.values import operand_names
 Outcome = tuple[int | None, ...] | None  # a result of this shape, or a refusal
 
 
-def of_each_rule(most: int) -> Callable[[tuple[Case, ...]], Iterator[Malformed]]:
-    """A selection, whatever the cases are: at most so many malformed forward calls of each clause of chapter ERR."""
+def of_each_clause(most: int) -> Callable[[tuple[Case, ...]], Iterator[Malformed]]:
+    """A selection, whatever the cases are: at most so many malformed forward calls of each clause of chapter ERR.
+
+    Each rule is broken once.
+    """
 
     def select(cases: tuple[Case, ...]) -> Iterator[Malformed]:
         for calls in (
@@ -25,7 +28,8 @@ def of_each_rule(most: int) -> Callable[[tuple[Case, ...]], Iterator[Malformed]]
             malformed.padding, malformed.bias, malformed.mixed_dtypes, malformed.names, malformed.empty_kernel,
             malformed.no_integers,
         ):  # fmt: skip
-            yield from evenly([call for call in calls() if call.program == "conv1d"], most)
+            forward = (call for call in calls() if call.program == "conv1d")
+            yield from evenly([*malformed.of_each_rule(forward, 1)], most)
 
     return select
 

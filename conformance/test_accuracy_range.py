@@ -26,15 +26,28 @@ from conv1d_cts.conformance.recipes import Operands, most_products, operands
 from conv1d_cts.conformance.values import VJP, non_empty, operand_names
 from conv1d_cts.spec.geometry import Geometry
 
+_SMALL = 2.0**-7  # makes lattice values so small that what they are multiplied with may be large
+
+
+def _scaled(array: bounds.Array, scale: float) -> bounds.Array:
+    return (array.astype(np.float64) * scale).astype(array.dtype)
+
+
+def _near_the_largest(dtype: str, terms: bounds.Array) -> float:
+    """The factor of lattice values for which neither they nor half of what their terms add up to are out of range."""
+    return min(bounds.largest(dtype) / 2 / max(float(terms.max()), _SMALL), bounds.largest(dtype) / 128)
+
 
 def large_sums_stay_finite(surface: Surface, case: Case) -> None:
-    """Where S is just below the largest finite number of the dtype, y is finite and within its bound."""
-    given = operands(case)
-    scale = bounds.largest(case.dtype) / 2 / max(1.0, float(oracle.absolute_sum(case, given).max()))
-    given = replace(
-        given, w=(given.w.astype(np.float64) * min(scale, bounds.largest(case.dtype) / 128)).astype(given.w.dtype)
-    )
-    _all_finite(surface.conv1d(case, replace(given, b=None)), "y", case.dtype)
+    """Where S is just below the largest finite number of the dtype, y is finite: of large weights, or of samples."""
+    given = replace(operands(case), b=None)
+    small, large = "xw" if case.seed % 2 else "wx"
+    reduced: dict[str, Any] = {small: _scaled(getattr(given, small), _SMALL)}
+    given = replace(given, **reduced)
+    scale = _near_the_largest(case.dtype, oracle.absolute_sum(case, given))
+    enlarged: dict[str, Any] = {large: _scaled(getattr(given, large), scale)}
+    given = replace(given, **enlarged)
+    _all_finite(surface.conv1d(case, given), "y", case.dtype)
 
 
 def _all_finite(got: bounds.Array, name: str, dtype: str) -> None:
@@ -47,11 +60,11 @@ def _all_finite(got: bounds.Array, name: str, dtype: str) -> None:
 
 def large_gradients_stay_finite(surface: Surface, case: Case) -> None:
     """Each gradient alone, where the cotangent brings its S just below the largest finite number of the dtype."""
-    given, largest = operands(case), bounds.largest(case.dtype)
+    given = operands(case)
+    given = replace(given, x=_scaled(given.x, _SMALL), w=_scaled(given.w, _SMALL))
     b = None if given.b is None else abs(given.b)
     for name, terms in oracle.vjp(case, abs(given.x), abs(given.w), b, abs(given.cotangent)).items():
-        scale = min(largest / 2 / max(1.0, float(terms.max())), largest / 128)
-        cotangent = (given.cotangent.astype(np.float64) * scale).astype(given.x.dtype)
+        cotangent = _scaled(given.cotangent, _near_the_largest(case.dtype, terms))
         _all_finite(surface.vjp(case, replace(given, cotangent=cotangent), name)[name], f"g{name}", case.dtype)
 
 

@@ -12,7 +12,7 @@ from conv1d_cts.conformance.backend import Answer, Array, Refused, Surface, Viol
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
 from conv1d_cts.conformance.malformed import Malformed
-from conv1d_cts.conformance.outcomes import alike, of_each_rule
+from conv1d_cts.conformance.outcomes import alike, of_each_clause
 from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.conformance.together import call_of_all, of_one_function, other_precision
 from conv1d_cts.conformance.values import operand_names, small_zeros
@@ -20,14 +20,16 @@ from conv1d_cts.spec.geometry import Geometry
 
 _COMPILED: dict[str, Fact] = {"function": "compiled"}
 _COMPILED_VJP: dict[str, Fact] = {"function": "compiled_vjp", "wrt": "xwb"}
+_LENGTHS = 6  # sets of operands, past what a compiler makes a program of its own for
 _ONE_IN = 512  # cases of the pool: a compiler takes seconds for some
 _OWN = (
     Case(Geometry(2, 2, 3, 13, 3)),
     Case(Geometry(1, 3, 2, 14, 3, stride=2, padding=(1, 1)), bias=False, seed=1),
-    Case(Geometry(2, 4, 6, 15, 2, dilation=3, groups=2, padding=(2, 2)), seed=2),
+    Case(Geometry(2, 4, 6, 35, 2, dilation=3, groups=2, padding=(2, 2)), seed=2),
     Case(Geometry(1, 3, 3, 9, 3, groups=3, padding="same"), bias=False, seed=3),
     Case(Geometry(1, 2, 8, 11, 1), bias=False, seed=4),
     Case(Geometry(1, 2, 3, 12, 3, stride=2, padding="same"), seed=5),
+    Case(Geometry(1, 2, 3, 45, 3), "float64", seed=6),
 )
 
 
@@ -61,7 +63,37 @@ def compiled_is_exact(surface: Surface, case: Case) -> None:
     """A function compiled once and called on other values, extents, taps and precisions gives the formula's y."""
     cases, results = _compiled(surface, of_one_function(case), "compiled", "conv1d")
     for number, (one, got) in enumerate(zip(cases, results, strict=True), start=1):
-        judge.equal(require(got, "y"), oracle.forward(one, operands(one)), f"compiled y of call {number}")
+        _is_right(one, got, f"compiled y of call {number}")
+
+
+def _is_right(case: Case, got: Array | None, what: str) -> None:
+    y = require(got, "y")
+    judge.equal(y, oracle.forward(case, operands(case)), what)
+    judge.same_dtype(y, case.dtype, what)
+
+
+def compiled_many_times(surface: Surface, case: Case) -> None:
+    """So it does for ever larger operands, and for operands laid out otherwise."""
+    g = case.geometry
+    lengths = [case.with_geometry(n=g.n + more, length=g.length + more) for more in range(_LENGTHS)]
+    layouts = [replace(case, seed=1, layout=layout) for layout in ("permuted", "strided", "contiguous", "broadcast")]
+    cases, results = _compiled(surface, [*lengths, *layouts], "compiled", "conv1d")
+    for number, (one, got) in enumerate(zip(cases, results, strict=True), start=1):
+        _is_right(one, got, f"compiled y of call {number} ({one.layout})")
+
+
+def closures_stay_apart(surface: Surface, case: Case) -> None:
+    """Functions of one code and other parameters are compiled each for itself, whatever was called how often."""
+    g = case.geometry
+    others = ({"stride": g.stride + 1}, {"dilation": g.dilation + 1}, {"padding": (g.pads[0] + 1, g.pads[1] + 1)})
+    cases = [case, *(case.with_geometry(**other) for other in others), case]
+    replies = surface.sequence([call_of_all([one] * _LENGTHS, "compiled") for one in cases])
+    for one, reply in zip(cases, replies, strict=True):
+        if isinstance(reply, Answer):
+            for got in reply.results:
+                _is_right(one, got, f"compiled y of {one.attributes}")
+        elif one == case:
+            raise reply
 
 
 def compiled_gradients_are_exact(surface: Surface, case: Case) -> None:
@@ -71,7 +103,18 @@ def compiled_gradients_are_exact(surface: Surface, case: Case) -> None:
     for number, one in enumerate(cases):
         want = oracle.gradients(one, operands(one))
         for name, got in zip(names, results[number * len(names) :], strict=False):
-            judge.equal(require(got, name), want[name], f"compiled g{name} of call {number + 1}")
+            what = f"compiled g{name} of call {number + 1}"
+            judge.equal(require(got, name), want[name], what)
+            judge.same_dtype(require(got, name), one.dtype, what)
+
+
+def gradients_of_compiled(surface: Surface, case: Case) -> None:
+    """So do the gradients in w through a compiled function, where x is a constant that changes."""
+    cases = [replace(case, seed=case.seed + offset) for offset in range(3)]
+    results = surface.answer(call_of_all(cases, "vjp_of_compiled")).results
+    for number, (one, got) in enumerate(zip(cases, results, strict=True), start=1):
+        want = oracle.gradients(one, operands(one))["w"]
+        judge.equal(require(got, "gw"), want, f"gw of call {number} through the compiled function")
 
 
 def compiled_within(surface: Surface, case: Case) -> judge.Accuracy:
@@ -100,35 +143,39 @@ def compiled_in_bits(surface: Surface, case: Case) -> str:
 
 
 def refused_after_a_legal_call(surface: Surface, example: Malformed) -> None:
-    """Operands that the plain function refuses, the compiled one refuses also when it has been called on legal ones."""
+    """What the plain function refuses, the compiled one refuses after a legal call, and it is right after that."""
     try:
         surface.answer(example.call())
     except Refused:
         pass
     else:
         return
-    legal = call_of_all([example.base], "compiled")
-    surface.answer(legal)
+    legal = call_of_all([example.base] * 3, "compiled_again")
     malformed = {f"{name}1": array for name, array in example.call().arrays.items()}
-    try:
-        _, got = surface.answer(replace(legal, arrays={**legal.arrays, **malformed})).results
-    except Refused:
-        return
-    shape = require(got, "y").shape
-    raise Violation(f"{example.rule}: a result of shape {shape}, compiled and called before", "an error", shape)
+    before, got, after = surface.answer(replace(legal, arrays={**legal.arrays, **malformed})).results
+    _is_right(example.base, before, "compiled y")
+    if got is not None:
+        said = f"{example.rule}: a result of shape {got.shape}, compiled and called before"
+        raise Violation(said, "an error", got.shape)
+    _is_right(example.base, after, f"compiled y after a refused call ({example.rule})")
 
 
 def _of_operands(cases: tuple[Case, ...]) -> Iterator[Malformed]:
     """A compiled function keeps its parameters: of malformed calls those whose operands are."""
-    return (example for example in of_each_rule(3)(cases) if not example.attributes)
+    return (example for example in of_each_clause(3)(cases) if not example.attributes)
 
 
 _tried = partial(tries, telling=_few, sampled=True)
 test_inv_19_compiled = _tried("INV-19", compiled_is_exact, own=_OWN, extra=_COMPILED)
+test_inv_19_compiled_many_times = _tried("INV-19", compiled_many_times, own=_OWN[:2], extra=_COMPILED)
+test_inv_19_closures = _tried("INV-19", closures_stay_apart, own=_OWN[:2], extra=_COMPILED)
 test_inv_19_compiled_gradients = _tried("INV-19", compiled_gradients_are_exact, own=_OWN, extra=_COMPILED_VJP)
-test_inv_19_compiled_bounds = _tried("INV-19", compiled_within, own=_OWN[:3], prepare=_gaussian, extra=_COMPILED)
+test_inv_19_gradients_of_compiled = _tried(
+    "INV-19", gradients_of_compiled, own=_OWN[:3], extra=_COMPILED_VJP, may_refuse=True, minimum=0
+)
+test_inv_19_compiled_bounds = _tried("INV-19", compiled_within, own=_OWN[::3], prepare=_gaussian, extra=_COMPILED)
 test_inv_19_compiled_refusals = as_test(
-    Check("INV-19", alike("compiled", "compiled"), of_each_rule(2), _COMPILED, may_refuse=True, must_refuse=True)
+    Check("INV-19", alike("compiled", "compiled"), of_each_clause(2), _COMPILED, may_refuse=True, must_refuse=True)
 )
 test_inv_19_refusals_after_a_call = as_test(
     Check("INV-19", refused_after_a_legal_call, _of_operands, _COMPILED, must_refuse=True)

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from conv1d_cts.adapters.conditions import Fact
-from conv1d_cts.conformance import huge, judge, malformed
-from conv1d_cts.conformance.backend import Answer, Call, Flaw, Refused, Surface, Violation, call_of, require
+from conv1d_cts.conformance import huge, judge, malformed, oracle
+from conv1d_cts.conformance.backend import Call, Flaw, Refused, Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test
 from conv1d_cts.conformance.malformed import Malformed
 from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.conformance.values import VJP, operand_names
+from conv1d_cts.spec.geometry import Geometry
 
 
 def is_refused(surface: Surface, example: Malformed) -> None:
@@ -47,6 +48,19 @@ test_err_11_names = _refuses("ERR-11", malformed.names)
 test_pad_14_domain = _refuses("PAD-14", malformed.beyond_domain)
 test_err_12_cotangent = _refuses("ERR-12", malformed.cotangent)
 test_err_13_no_integers = _refuses("ERR-13", malformed.no_integers)
+
+
+def taken_for_the_integer(surface: Surface, example: Malformed) -> None:
+    """The call gives what the integer gives; a refusal is legal too, and counted as such."""
+    got = require(surface.answer(example.call()).results[0], "y")
+    judge.equal(got, oracle.forward(example.base, operands(example.base)), f"y ({example.rule})")
+
+
+test_err_13_integers_by_other_names = as_test(
+    Check(
+        "ERR-13", taken_for_the_integer, lambda cases: malformed.integers_by_other_names(), may_refuse=True, minimum=0
+    )
+)
 
 
 def right_or_refused(surface: Surface, case: Case) -> None:
@@ -84,34 +98,44 @@ test_err_7_huge_integers_in_gradients = as_test(
 
 
 def unharmed(program: str) -> Callable[[Surface, Malformed], None]:
-    """A body: a legal call of the program before and after a malformed call gives the same bits."""
+    """A body: legal calls of the program, one like the malformed call and another, give the same bits after it."""
 
     def body(surface: Surface, example: Malformed) -> None:
-        case = example.base
-        names = operand_names(case) if program == "vjp" else ""
-        legal: Call = call_of(case, operands(case), program, names)
-        before, _, after = surface.sequence([legal, example.call(), legal])
-        for reply in (before, after):
-            if isinstance(reply, Refused):
-                raise reply
-        assert isinstance(before, Answer)
-        assert isinstance(after, Answer)
-        for name, first, last in zip([f"g{n}" for n in names] or ["y"], before.results, after.results, strict=True):
-            after_it = f"{name} after the malformed call ({example.rule})"
-            judge.same_bits(require(last, name), require(first, name), after_it)
+        legal = [_legal(case, program) for case in (example.base, _PADDED)]
+        like, other, _, other_again, like_again = surface.sequence([*legal, example.call(), *legal[::-1]])
+        if isinstance(like, Refused):
+            raise like
+        for call, first, last in ((legal[0], like, like_again), (legal[1], other, other_again)):
+            if isinstance(first, Refused):
+                continue
+            if isinstance(last, Refused):
+                raise last
+            for name, one, again in zip(call.wrt or "y", first.results, last.results, strict=True):
+                what = f"{'g' if call.wrt else ''}{name} after the malformed call ({example.rule})"
+                judge.same_bits(require(again, what), require(one, what), what)
 
     return body
 
 
-def _one_of_each(cases: tuple[Case, ...]) -> Iterator[Malformed]:
+# What a refused call may have left is a padding, or the mode of one: this call has both sides, and as many zeros.
+_PADDED = Case(Geometry(2, 2, 3, 9, 3, padding=(4, 4)))
+
+
+def _legal(case: Case, program: str) -> Call:
+    return call_of(case, operands(case), program, operand_names(case) if program == "vjp" else "")
+
+
+def _two_of_each_rule(cases: tuple[Case, ...]) -> Iterator[Malformed]:
     for calls in (
         malformed.rank, malformed.channels, malformed.groups, malformed.stride, malformed.dilation, malformed.padding,
         malformed.bias, malformed.mixed_dtypes, malformed.names, malformed.empty_kernel, malformed.no_integers,
-        malformed.cotangent,
+        malformed.cotangent, malformed.beyond_domain,
     ):  # fmt: skip
-        yield from calls()
+        yield from malformed.of_each_rule(calls(), 2)
 
 
 # A malformed call must be refused anyway, so that it says nothing about a limit that it lies in.
-test_err_14_after_a_refusal = as_test(Check("ERR-14", unharmed("conv1d"), _one_of_each, must_refuse=True))
-test_err_14_gradients_after_a_refusal = as_test(Check("ERR-14", unharmed("vjp"), _one_of_each, VJP, must_refuse=True))
+test_err_14_after_a_refusal = as_test(Check("ERR-14", unharmed("conv1d"), _two_of_each_rule, must_refuse=True))
+test_err_14_gradients_after_a_refusal = as_test(
+    Check("ERR-14", unharmed("vjp"), _two_of_each_rule, VJP, must_refuse=True)
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise, product
 from typing import Any
 
@@ -53,11 +54,34 @@ def leaves_operands_alone(program: str) -> Callable[[Surface, Case], None]:
     return body
 
 
+def _nothing_to_sum(cases: tuple[Case, ...]) -> Iterator[Case]:
+    """Where a result would equal an operand: y is x for single taps of 1, gb is gy for one window of one item."""
+    for n, channels, length, bias in product((1, 2), (1, 3), (1, 7), (True, False)):
+        yield Case(Geometry(n, channels, channels, length, 1, groups=channels), bias=bias, seed=n)
+    for channels in (1, 3):
+        yield Case(Geometry(2, channels, channels, 7, 1, stride=2, groups=channels), bias=False, seed=3)
+    for c_in, c_out in product((1, 2), (1, 3)):
+        yield Case(Geometry(1, c_in, c_out, 5, 5), seed=c_in)
+
+
+def _empty(cases: tuple[Case, ...]) -> Iterator[Case]:
+    """Nothing to compute, for want of each extent in turn."""
+    for n, c_in, c_out, length in ((0, 3, 8, 7), (2, 0, 8, 7), (2, 3, 0, 7), (2, 3, 8, 1)):
+        yield Case(Geometry(n, c_in, c_out, length, 3))
+
+
 test_inv_1_forward = tries("INV-1", leaves_operands_alone("conv1d"), non_empty)
 test_inv_1_gradients = tries("INV-1", leaves_operands_alone("vjp"), non_empty, extra=VJP)
 test_inv_1_jvp, test_inv_1_vjp_of_vjp, test_inv_1_jvp_of_vjp = (
-    tries("INV-1", leaves_operands_alone(program), small_zeros, extra={"function": program}, sampled=True)
+    tries(
+        "INV-1", leaves_operands_alone(program), small_zeros, own=_nothing_to_sum(()), extra={"function": program},
+        sampled=True,
+    )
     for program in _DERIVATIVES
+)  # fmt: skip
+test_inv_1_nothing = as_test(Check("INV-1", leaves_operands_alone("conv1d"), _empty, may_refuse=True, minimum=0))
+test_inv_1_nothing_in_gradients = as_test(
+    Check("INV-1", leaves_operands_alone("vjp"), _empty, VJP, may_refuse=True, minimum=0)
 )
 
 
@@ -128,16 +152,6 @@ def _pointwise(case: Case) -> Case:
 _FORWARD, _GRADIENTS = results_are_their_own("conv1d"), results_are_their_own("vjp")
 test_inv_2_forward = tries("INV-2", _FORWARD, small_zeros, prepare=_pointwise, sampled=True)
 test_inv_2_gradients = tries("INV-2", _GRADIENTS, small_zeros, prepare=_pointwise, extra=VJP, sampled=True)
-
-
-def _nothing_to_sum(cases: tuple[Case, ...]) -> Iterator[Case]:
-    """Where a result would equal an operand: y is x for single taps of 1, gb is gy for one window of one item."""
-    for n, channels, length, bias in product((1, 2), (1, 3), (1, 7), (True, False)):
-        yield Case(Geometry(n, channels, channels, length, 1, groups=channels), bias=bias, seed=n)
-    for channels in (1, 3):
-        yield Case(Geometry(2, channels, channels, 7, 1, stride=2, groups=channels), bias=False, seed=3)
-    for c_in, c_out in product((1, 2), (1, 3)):
-        yield Case(Geometry(1, c_in, c_out, 5, 5), seed=c_in)
 
 
 test_inv_2_nothing_to_sum = as_test(Check("INV-2", _FORWARD, _nothing_to_sum))
@@ -267,13 +281,22 @@ def _exact_in_broadcast(case: Case) -> bool:
     return small_zeros(case) and lattice_fits(case.geometry, case.dtype)
 
 
-test_inv_6_forward = tries("INV-6", every_layout, _exact_in_broadcast, prepare=_laid_out)
-test_inv_6_gradients = tries("INV-6", every_layout_in_gradients, _exact_in_broadcast, prepare=_laid_out, extra=VJP)
+_WAYS = (  # past which the operands may be taken for what they are not: one item, one tap, a channel a group
+    Geometry(1, 4, 5, 6, 1), Geometry(3, 4, 4, 6, 1),
+    Geometry(1, 4, 4, 9, 3, groups=4), Geometry(1, 6, 4, 9, 2, groups=2),
+)  # fmt: skip
+_LAID_OUT = [
+    Case(geometry, bias=False, layout=layout, seed=seed)
+    for layout, (seed, geometry) in product(LAYOUTS[1:], enumerate(_WAYS))
+]
+_in_memory = partial(tries, telling=_exact_in_broadcast, own=_LAID_OUT, prepare=_laid_out)
+test_inv_6_forward = _in_memory("INV-6", every_layout)
+test_inv_6_gradients = _in_memory("INV-6", every_layout_in_gradients, extra=VJP)
 
 
 _MAPS = tuple(
     (Level(over, extent),)
-    for over, extent in (("x", 1), ("x", 3), ("w", 3), ("xw", 2), ("b", 2), ("wb", 3), ("xwb", 2))
+    for over, extent in (("x", 1), ("x", 5), ("w", 3), ("xw", 2), ("b", 4), ("wb", 3), ("xwb", 2))
 )
 _NESTED = tuple(
     (Level(outer, extent), Level(inner, 3))  # equal extents tell axes that change places by their values alone

@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from conv1d_cts.adapters.conditions import Fact
+from conv1d_cts.conformance import huge
 from conv1d_cts.conformance.backend import Surface, Violation, call_of
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
-from conv1d_cts.conformance.outcomes import alike, of_each_rule
+from conv1d_cts.conformance.outcomes import alike, of_each_clause
 from conv1d_cts.conformance.pool import evenly
 from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.conformance.test_shapes import empty
 from conv1d_cts.conformance.values import non_empty, operand_names
 
 _EVAL_SHAPE: dict[str, Fact] = {"function": "eval_shape"}
-_OF_EACH = 8  # malformed calls of a clause, and of each extent the cases in which it is 0
+_OF_EACH = 8  # cases of each extent in which it is 0
+_RULES = 16  # malformed calls of a clause
 
 
 def shape_without_data(surface: Surface, case: Case) -> None:
     """Shape and dtype of y, asked for without the operands' data, are those of y."""
-    shape, dtype = surface.answer(call_of(case, operands(case), "eval_shape", operand_names(case))).spec or ((), "")
+    given = huge.operands(case) if huge.is_huge(case) else operands(case)
+    shape, dtype = surface.answer(call_of(case, given, "eval_shape", operand_names(case))).spec or ((), "")
     want = case.geometry.y_shape
     if shape != want:
         raise Violation(f"without data y has shape {shape}, not {want}", want, shape)
@@ -39,11 +42,14 @@ test_shape_9_without_data = tries("SHAPE-9", shape_without_data, non_empty, extr
 test_shape_9_nothing = as_test(
     Check("SHAPE-9", shape_without_data, _nothing, _EVAL_SHAPE, may_refuse=True, sampled=True)
 )
+test_shape_9_huge_integers = as_test(
+    Check("SHAPE-9", shape_without_data, huge.cases_of_gradients, {**_EVAL_SHAPE, "rule": "huge"}, may_refuse=True)
+)
 test_shape_9_refusals = as_test(
     Check(
         "SHAPE-9",
         alike("eval_shape", "without data"),
-        of_each_rule(_OF_EACH),
+        of_each_clause(_RULES),
         _EVAL_SHAPE,
         may_refuse=True,
         must_refuse=True,

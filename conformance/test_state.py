@@ -26,6 +26,10 @@ _SETTLED = (  # cases whose neighbours are all tried, most of them without what 
     Case(Geometry(2, 2, 3, 23, 4, padding="same"), bias=False),
     Case(Geometry(2, 2, 3, 23, 4, padding="valid"), bias=False),
 )
+_FILLED = tuple(
+    Case(Geometry(2, 2, 3, length, 3, padding=pads), "float32", False, "constant", -1, seed=length)
+    for length, pads in ((7, (2, 2)), (23, (5, 3)), (40, (9, 9)))
+)
 _SPAN = 25  # of a kernel: eight numbers of taps reach as far
 
 
@@ -72,6 +76,11 @@ def _of_one_span(case: Case) -> list[Case]:
     reach = case.geometry.span - 1
     spreads = [(reach // d + 1, d) for d in range(1, reach + 1) if reach % d == 0 and d != case.geometry.dilation]
     return [case, *(case.with_geometry(kernel=kernel, dilation=d) for kernel, d in spreads), case]
+
+
+def _fills(case: Case) -> list[Case]:
+    """The case with one fill after another, equal numbers of which Python makes one key among them."""
+    return [replace(case, padding_value=value) for value in (-1, -2, 1, 2, -1, 0.5, -0.5, 0, -1)]
 
 
 def _precisions(case: Case) -> list[Case]:
@@ -215,6 +224,7 @@ test_inv_7_spans = tries(
     "INV-7", right_after_others(_of_one_span, _exact), lambda c: small_zeros(c) and c.geometry.span == _SPAN,
     own=[Case(Geometry(2, 2, 3, 29, k, dilation=(_SPAN - 1) // (k - 1)), seed=k) for k in (4, 5, 7, 9)]
 )  # fmt: skip
+test_inv_7_fills = tries("INV-7", right_after_others(_fills, _exact), lambda c: c in _FILLED, own=_FILLED)
 test_inv_7_precisions = tries("INV-7", right_after_others(_precisions, _within_bounds), small_zeros, sampled=True)
 test_inv_7_gradients = tries("INV-7", no_state_is_left_by_gradients, small_zeros, extra=VJP, sampled=True)
 test_inv_8_results_stay = tries("INV-8", results_stay, small_zeros, sampled=True)

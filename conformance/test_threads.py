@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 
 from conv1d_cts.adapters.conditions import Fact
 from conv1d_cts.conformance import bounds, judge, oracle
@@ -16,6 +17,7 @@ from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.conformance.together import Together, call_of_all
 from conv1d_cts.conformance.values import operand_names, small_zeros
 from conv1d_cts.spec.geometry import Geometry
+from conv1d_cts.spec.padding import PADDING_MODES
 
 _AT_ONCE: dict[str, Fact] = {"function": "at_once"}
 _ONE_CPU: dict[str, Fact] = {"function": "one_cpu"}
@@ -25,6 +27,12 @@ _SHARED_OUT = (  # enough of each kind of work for a backend to share it out
     Geometry(2, 16, 32, 60, 3, dilation=2, groups=4), Geometry(2, 8, 8, 60, 3, padding=(1, 1)),
 )  # fmt: skip
 
+_MODES = tuple(
+    Case(
+        Geometry(2, 2, 3, 13, 3, padding=(pad, pad)), "float32", False, mode, 1.5 if mode == "constant" else 0, seed=pad
+    )
+    for mode, pad in product(PADDING_MODES[1:], (2, 7))
+)
 _SUMS = tuple(
     Case(Geometry(2, 16, 4, 20, 3), dtype, bias=False, recipe="gaussian", seed=seed)
     for seed, dtype in enumerate(("float32", "float64", "bfloat16", "float16"))
@@ -84,6 +92,7 @@ def _is_right(case: Case, program: str, answer: Answer, where: str) -> None:
 
 
 test_inv_21_at_once = tries("INV-21", calls_at_once, small_zeros, extra=_AT_ONCE, sampled=True)
+test_inv_21_modes = tries("INV-21", calls_at_once, lambda c: c in _MODES, own=_MODES, extra=_AT_ONCE, sampled=True)
 test_inv_21_accurate = tries(
     "INV-21", threads_are_accurate, lambda c: c in _SUMS, own=_SUMS, extra=_AT_ONCE, sampled=True
 )

@@ -52,9 +52,12 @@ def call_of_all(cases: list[Case], program: str) -> Call:
     """One call of a program that takes a set of operands for each case; the attributes are the first one's."""
     call = call_of(cases[0], operands(cases[0]), program, operand_names(cases[0]))
     arrays: dict[str, Array | None] = {}
+    layouts: dict[str, str] = {}
     for number, case in enumerate(cases):
         given, mark = operands(case), str(number or "")
-        arrays |= {f"x{mark}": given.x, f"w{mark}": given.w, f"b{mark}": given.b}
-        if program == "compiled_vjp":
-            arrays[f"cotangent{mark}"] = given.cotangent
-    return replace(call, arrays=arrays)
+        own: dict[str, Array | None] = {f"x{mark}": given.x, f"w{mark}": given.w, f"b{mark}": given.b}
+        if program in ("compiled_vjp", "vjp_of_compiled"):
+            own[f"cotangent{mark}"] = given.cotangent
+        arrays |= own
+        layouts |= dict.fromkeys(own, case.layout)
+    return replace(call, arrays=arrays, layouts=layouts)

@@ -102,6 +102,31 @@ def compiled(task: Task) -> list[Native]:
     return [compiled_function(*operands) for operands in task.sets()]
 
 
+def compiled_again(task: Task) -> list[Native]:
+    """The same, and nothing for a later set of operands that the compiled function refuses."""
+    compiled_function = task.adapter.compile(task.function())
+    first, *later = task.sets()
+    results = [compiled_function(*first)]
+    for operands in later:
+        try:
+            results.append(compiled_function(*operands))
+        except Exception:
+            results.append(None)
+    return results
+
+
+def vjp_of_compiled(task: Task) -> list[Native]:
+    """The gradient in w alone for each set of operands and cotangents, through one function compiled once."""
+    compiled_function, gradients = task.adapter.compile(task.function()), []
+    for x, w, *further, cotangent in task.sets("cotangent"):
+
+        def of_w(kernel: Native, x: Native = x, further: list[Native] = further) -> Native:
+            return compiled_function(x, kernel, *further)
+
+        gradients += task.adapter.vjp(of_w, (w,), cotangent)
+    return gradients
+
+
 def compiled_vjp(task: Task) -> list[Native]:
     """The gradients for each set of operands and cotangents, of one function compiled once."""
     gradients = task.adapter.compile(lambda *args: task.adapter.vjp(task.function(), args[:-1], args[-1]))
@@ -147,6 +172,8 @@ PROGRAMS: dict[str, Callable[[Task], list[Native]]] = {
     "jvp_of_vjp": jvp_of_vjp,
     "vmap": vmap,
     "compiled": compiled,
+    "compiled_again": compiled_again,
+    "vjp_of_compiled": vjp_of_compiled,
     "compiled_vjp": compiled_vjp,
     "written_to": written_to,
     "at_once": at_once,

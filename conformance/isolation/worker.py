@@ -105,6 +105,11 @@ def describe(adapter: Any, asked: str) -> Answer:
     }
 
 
+def _differs(array: np.ndarray[Any, Any], payload: Answer) -> bool:
+    """Whether an array has another shape or other bytes than it had when it was sent."""
+    return bool(array.shape != tuple(payload["shape"]) or array.tobytes() != payload["data"])
+
+
 def _own_message(error: BaseException, path: str = "") -> Answer:
     """An exception as data: type, first lines of its message, and its place, which is in `path` where that is given."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path or not path]
@@ -169,7 +174,7 @@ class Worker:
 
     def _prepare(self, request: Answer) -> tuple[dict[str, Native], Task]:
         laid_out = {
-            name: None if payload is None else arrange(decode(payload), request["layout"])
+            name: None if payload is None else arrange(decode(payload), request["layouts"][name])
             for name, payload in request["arrays"].items()
         }
         with self._inside():
@@ -213,7 +218,7 @@ class Worker:
             read = [None if array is None else array[:, list(request["rows"])] for array in read]
         answer: Answer = {
             "results": [None if array is None else encode(array) for array in read],
-            "modified": [n for n, a in operands.items() if a.tobytes() != request["arrays"][n]["data"]],
+            "modified": [n for n, a in operands.items() if _differs(a, request["arrays"][n])],
             "aliases": place.aliases(arrays, operands, results, read),
             "types": [f"{type(r).__module__}.{type(r).__qualname__}" for r in results],
             "devices": [place.device_of(r) for r in results if r is not None],
