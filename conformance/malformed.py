@@ -27,6 +27,11 @@ BASES = (
     Case(Geometry(2, 4, 12, 9, 3), bias=False, seed=8),
     Case(Geometry(2, 8, 16, 9, 3, groups=4), bias=False, seed=9),
 )
+# Valid calls in which a parameter may be looked at elsewhere, or not at all.
+ELSEWHERE = (
+    Case(Geometry(2, 4, 6, 9, 3, padding="same"), bias=False, seed=12),
+    Case(Geometry(2, 4, 4, 9, 1, groups=4), bias=False, seed=13),
+)
 # Valid calls in which an axis that is missing, or one too many, has the extent 1: putting it right would go unnoticed.
 MENDABLE = (
     Case(Geometry(1, 1, 1, 9, 3), seed=2),
@@ -100,7 +105,7 @@ def of_each_rule(calls: Iterable[Malformed], most: int) -> Iterator[Malformed]:
 
 
 def _with(name: str, values: Mapping[str, Any]) -> Iterator[Malformed]:
-    for base in BASES:
+    for base in BASES + ELSEWHERE:
         for rule, value in values.items():
             yield from _every_way(Malformed(f"{name} {rule}", base, {name: value}))
 
@@ -199,6 +204,7 @@ def padding() -> Iterator[Malformed]:
             "hi -1": (0, -1),
             "both -1": (-1, -1),
             "lo -1, hi 2": (-1, 2),
+            "lo 2, hi -1": (2, -1),
             "lo -2^31": (-(2**31), 0),
             "hi -2^31": (0, -(2**31)),
             "both -2^31": (-(2**31),) * 2,
@@ -242,9 +248,12 @@ def mixed_dtypes() -> Iterator[Malformed]:
             if dtype != own:
                 case = replace(base, dtype=own)
                 yield from _every_way(Malformed(f"{name} {dtype}", case, dtypes={name: dtype}))
-    for own, other in permutations(("int8", "uint8", "int32", "int64"), 2):  # of one width, and of one kind
-        case = Case(Geometry(2, 1, 2, 9, 5), own, bias=False)
-        yield from _every_way(Malformed(f"w {other}", case, dtypes={"w": other}))
+
+
+def mixed_integers() -> Iterator[Malformed]:
+    """Integers of two widths, and of one width with a sign and without; they have no gradients (ERR-10)."""
+    for own, other in permutations(("int8", "uint8", "int32", "int64"), 2):
+        yield Malformed(f"w {other}", Case(Geometry(2, 1, 2, 9, 5), own, bias=False), dtypes={"w": other})
 
 
 def names() -> Iterator[Malformed]:

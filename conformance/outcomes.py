@@ -26,7 +26,7 @@ def of_each_clause(most: int) -> Callable[[tuple[Case, ...]], Iterator[Malformed
         for calls in (
             malformed.rank, malformed.channels, malformed.groups, malformed.stride, malformed.dilation,
             malformed.padding, malformed.bias, malformed.mixed_dtypes, malformed.names, malformed.empty_kernel,
-            malformed.no_integers,
+            malformed.no_integers, malformed.mixed_integers, malformed.beyond_domain,
         ):  # fmt: skip
             forward = (call for call in calls() if call.program == "conv1d")
             yield from evenly([*malformed.of_each_rule(forward, 1)], most)

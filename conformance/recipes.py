@@ -4,6 +4,7 @@ lattice    integers so small that every partial sum is exact in the dtype: any h
 gaussian   standard normal values
 wide       standard normal values times powers of two over the exponent range that a product survives
 cancelling products that come in pairs of opposite sign, so that the sum is far smaller than its terms
+zeros      nothing else, in every operand
 """
 
 from __future__ import annotations
@@ -112,7 +113,11 @@ def _wide(rng: np.random.Generator, case: Case) -> Callable[[tuple[int, ...]], A
     return lambda shape: rng.standard_normal(shape) * np.exp2(rng.integers(-reach, reach // 2, shape))
 
 
-_DRAWS = {"lattice": _lattice, "gaussian": _gaussian, "wide": _wide, "cancelling": _gaussian}
+def _zeros(rng: np.random.Generator, case: Case) -> Callable[[tuple[int, ...]], Array]:
+    return np.zeros
+
+
+_DRAWS = {"lattice": _lattice, "gaussian": _gaussian, "wide": _wide, "cancelling": _gaussian, "zeros": _zeros}
 
 
 ALIKE_ALONG = {"broadcast": 0, "expanded": -1}  # the axis on which the values of operands so laid out are alike

@@ -21,6 +21,7 @@ from conv1d_cts.conformance.accuracy import (
 from conv1d_cts.conformance.backend import Surface, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
+from conv1d_cts.conformance.edges import blocks, pointwise_blocks
 from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.recipes import Operands, operands
 from conv1d_cts.conformance.values import VJP, non_empty, operand_names
@@ -28,14 +29,17 @@ from conv1d_cts.spec.geometry import Geometry
 
 _HALVES = ("float16", "bfloat16")
 
-test_acc_1_gaussian = tries("ACC-1", forward_within(own_unit), non_empty, prepare=recipe("gaussian"))
+_BLOCKS = [*blocks(), *pointwise_blocks()]  # where kernels for matrices begin, and with them other arithmetic
+test_acc_1_gaussian = tries("ACC-1", forward_within(own_unit), non_empty, own=_BLOCKS, prepare=recipe("gaussian"))
 test_acc_1_cancelling = tries(
     "ACC-1",
     forward_within(own_unit),
     lambda c: non_empty(c) and c.geometry.w_shape[1] > 1,
     prepare=recipe("cancelling"),
 )
-test_acc_2_gaussian = tries("ACC-2", gradients_within(own_unit), non_empty, prepare=recipe("gaussian"), extra=VJP)
+test_acc_2_gaussian = tries(
+    "ACC-2", gradients_within(own_unit), non_empty, own=_BLOCKS, prepare=recipe("gaussian"), extra=VJP
+)
 
 
 def _double(case: Case) -> Case:

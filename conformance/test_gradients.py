@@ -152,6 +152,7 @@ test_grad_11_alone = tries(
     "GRAD-11",
     alone_and_jointly,
     lambda c: non_empty(c) and largest_extent(c) < LARGE,
+    own=[*chain.from_iterable(map(named_pads, PADDING_MODES))],
     extra={"function": "vjp"},
     sampled=True,
     in_a_row=True,

@@ -65,9 +65,9 @@ def _nothing_to_sum(cases: tuple[Case, ...]) -> Iterator[Case]:
 
 
 def _empty(cases: tuple[Case, ...]) -> Iterator[Case]:
-    """Nothing to compute, for want of each extent in turn."""
-    for n, c_in, c_out, length in ((0, 3, 8, 7), (2, 0, 8, 7), (2, 3, 0, 7), (2, 3, 8, 1)):
-        yield Case(Geometry(n, c_in, c_out, length, 3))
+    """No item, in a call with a bias: y is empty."""
+    for c_out in (3, 8, 17):
+        yield Case(Geometry(0, 3, c_out, 7, 3))
 
 
 test_inv_1_forward = tries("INV-1", leaves_operands_alone("conv1d"), non_empty)
@@ -134,7 +134,7 @@ def results_are_their_own(program: str) -> Callable[[Surface, Case], Accuracy | 
         if not surface.backend.describe()["shows_memory"]:
             return UNSEEN
         for given in (operands(case), _identity(case)):
-            alone = [call_of(case, given, program, wrt) for wrt in operand_names(case) if program == "vjp"]
+            alone = [call_of(case, given, program, wrt) for wrt in operand_names(case) if program in ("vjp", "jvp")]
             for call in _calls(case, given, program) + alone:
                 answer = surface.answer(call)
                 if answer.aliases:
@@ -281,6 +281,13 @@ def _exact_in_broadcast(case: Case) -> bool:
     return small_zeros(case) and lattice_fits(case.geometry, case.dtype)
 
 
+def every_layout_in_tangents(surface: Surface, case: Case) -> None:
+    """So is the tangent of y, with the tangents laid out likewise."""
+    given, names = operands(case), operand_names(case)
+    got = require(surface.answer(call_of(case, given, "jvp", names)).results[0], "the tangent")
+    judge.equal(got, oracle.tangent(case, given, names), f"the tangent of {case.layout} operands")
+
+
 _WAYS = (  # past which the operands may be taken for what they are not: one item, one tap, a channel a group
     Geometry(1, 4, 5, 6, 1), Geometry(3, 4, 4, 6, 1),
     Geometry(1, 4, 4, 9, 3, groups=4), Geometry(1, 6, 4, 9, 2, groups=2),
@@ -292,6 +299,9 @@ _LAID_OUT = [
 _in_memory = partial(tries, telling=_exact_in_broadcast, own=_LAID_OUT, prepare=_laid_out)
 test_inv_6_forward = _in_memory("INV-6", every_layout)
 test_inv_6_gradients = _in_memory("INV-6", every_layout_in_gradients, extra=VJP)
+test_inv_6_tangents = _in_memory(
+    "INV-6", every_layout_in_tangents, extra={"function": "jvp", "wrt": "xwb"}, sampled=True
+)
 
 
 _MAPS = tuple(

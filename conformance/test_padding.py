@@ -79,8 +79,8 @@ _INEXACT = (0.1, 1 / 3, -2 / 3, 3.14159265358979)  # no dtype holds them, and ea
 def _one_product(case: Case) -> Case:
     """The case with windows of one sample and an inexact fill."""
     filled = replace(case, bias=False, padding_mode="constant", padding_value=_INEXACT[case.seed % len(_INEXACT)])
-    pads = (1 + case.seed % 6, case.seed % 4)
-    return filled.with_geometry(kernel=1, stride=1, dilation=1, c_in=case.geometry.groups, padding=pads)
+    pads, stride = (1 + case.seed % 6, case.seed % 4), 1 + case.seed % 3
+    return filled.with_geometry(kernel=1, stride=stride, dilation=1, c_in=case.geometry.groups, padding=pads)
 
 
 def fill_is_rounded(surface: Surface, case: Case) -> None:

@@ -27,11 +27,10 @@ _SHARED_OUT = (  # enough of each kind of work for a backend to share it out
     Geometry(2, 16, 32, 60, 3, dilation=2, groups=4), Geometry(2, 8, 8, 60, 3, padding=(1, 1)),
 )  # fmt: skip
 
+_PADS: tuple[tuple[int, int] | str, ...] = ((2, 2), (7, 7), "same")
 _MODES = tuple(
-    Case(
-        Geometry(2, 2, 3, 13, 3, padding=(pad, pad)), "float32", False, mode, 1.5 if mode == "constant" else 0, seed=pad
-    )
-    for mode, pad in product(PADDING_MODES[1:], (2, 7))
+    Case(Geometry(2, 2, 3, 13, 3, padding=pads), "float32", False, mode, 1.5 if mode == "constant" else 0)
+    for mode, pads in product(PADDING_MODES[1:], _PADS)
 )
 _SUMS = tuple(
     Case(Geometry(2, 16, 4, 20, 3), dtype, bias=False, recipe="gaussian", seed=seed)

@@ -63,6 +63,12 @@ CHAPTER_FILES = (
     "blind.layers_compiled",
     "blind.layers_calls",
     "blind.layers_state",
+    "blind.releases_values",
+    "blind.releases_gradients",
+    "blind.releases_transforms",
+    "blind.releases_numbers",
+    "blind.releases_calls",
+    "blind.releases_state",
 )
 for _file in CHAPTER_FILES:
     import_module(f"tests.mutants.{_file}")

@@ -9,13 +9,31 @@ from typing import Any
 import numpy as np
 
 from tests.mutants.base import Backend
-from tests.mutants.plan import Array, Plan
+from tests.mutants.plan import Array, Plan, widen
 from tests.mutants.witness import Call, Probe, observe
 
 
 def are_arrays(*operands: Any) -> bool:
     """Whether all are arrays, no tracers."""
     return all(isinstance(a, np.ndarray) for a in operands)
+
+
+def finite(a: Array) -> bool:
+    """Whether all of an array is finite."""
+    return bool(np.isfinite(widen(a)).all())
+
+
+def last_plan(m: Backend) -> list[Plan]:
+    """Return a list of the plan of the last call that was accepted; it is empty before the first."""
+    last: list[Plan] = []
+
+    @m.around("accept")
+    def accept(inner: Callable[..., Any], *args: Any) -> Any:
+        found = inner(*args)
+        last[:] = [found[3]]
+        return found
+
+    return last
 
 
 def shape_only(m: Backend) -> list[bool]:
