@@ -15,12 +15,13 @@ from types import CodeType
 Fact = int | str | bool
 
 # The values of `function` that are transforms of the call, which trace its operands or map them.
-TRANSFORMED = ("vjp", "jvp", "vjp_of_vjp", "jvp_of_vjp", "vmap", "compiled", "compiled_vjp")
+TRANSFORMED = ("vjp", "jvp", "vjp_of_vjp", "jvp_of_vjp", "vmap", "mapped_vjp", "compiled", "compiled_vjp")
 
 # What may be said of one call; each name with its value for a call of which nothing special is to be said.
 FACTS: dict[str, Fact] = {
     "surface": "functional",
-    "function": "conv1d",  # or vjp, jvp, vjp_of_vjp, jvp_of_vjp, vmap, compiled, compiled_vjp, eval_shape, at_once
+    # or vjp, jvp, vjp_of_vjp, jvp_of_vjp, vmap, mapped_vjp, compiled, compiled_vjp, eval_shape, at_once
+    "function": "conv1d",
     "wrt": "",  # the operands differentiated or mapped, e.g. "xw"
     "device": "cpu",  # its kind: "cuda" of "cuda:1"
     "dtype": "float32",

@@ -12,6 +12,7 @@ from conv1d_cts.conformance import oracle
 from conv1d_cts.conformance.backend import Call, call_of
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.recipes import Operands, operands
+from conv1d_cts.conformance.values import operand_names
 
 Array = np.ndarray[Any, Any]
 Index = tuple[int, ...]
@@ -51,6 +52,34 @@ class Map:
                 arrays[name], axes[name] = self._laid(name, draw)
         levels = tuple(tuple(of.get(depth) for of in axes.values()) for depth in range(len(self.levels)))
         return replace(call, program="vmap", wrt="".join(axes), axes=levels, arrays={**call.arrays, **arrays})
+
+    def want_gradients(self) -> list[Array]:
+        """The gradients of x, w and, with a bias, b, each with the extents of the levels before its own axes."""
+        extents = tuple(level.extent for level in self.levels)
+        want: list[Array] = []
+        for index in np.ndindex(extents):
+            found = oracle.gradients(self.case, replace(self._single(index), cotangent=self._cotangent(index)))
+            want = want or [np.empty((*extents, *gradient.shape), gradient.dtype) for gradient in found.values()]
+            for stack, gradient in zip(want, found.values(), strict=True):
+                stack[index] = gradient
+        return want
+
+    def call_of_gradients(self) -> Call:
+        """The call of a map of the gradients of all operands, with a cotangent for each index, on the first axis."""
+        names, mapped = operand_names(self.case), self.call()
+        arrays = {name: mapped.arrays[name] for name in names}
+        own = {name: [level[place] for level in mapped.axes] for place, name in enumerate(mapped.wrt)}
+        levels = tuple((*(own[n][d] if n in own else None for n in names), 0) for d in range(len(self.levels)))
+        extents = tuple(level.extent for level in self.levels)
+        cotangent = np.stack([self._cotangent(index) for index in np.ndindex(extents)])
+        shaped = cotangent.reshape(*extents, *self.case.geometry.y_shape)
+        given = {**mapped.arrays, **arrays, "cotangent": shaped}
+        return replace(mapped, program="mapped_vjp", wrt=names, axes=levels, arrays=given)
+
+    def _cotangent(self, index: Index) -> Array:
+        """That of the call at an index."""
+        offset = sum(place * _WIDEST**depth for depth, place in enumerate(index))
+        return operands(replace(self.case, seed=self.case.seed + offset)).cotangent
 
     def _depths(self, name: str) -> list[int]:
         return [depth for depth, level in enumerate(self.levels) if name in level.over]

@@ -143,7 +143,7 @@ class _Writer:
 
     def _memory(self, flaw: Flaw) -> list[str]:
         """The operands named that share memory with a result, or that the call changed: there must be none."""
-        single = self.call.program not in ("vjp", "vjp_of_vjp")
+        single = self.call.program not in ("vjp", "vjp_of_vjp", "mapped_vjp")
         results = f"[{self.results()}]" if single else self.results()
         if flaw.kind == "shared":
             given = ", ".join(f"{name!r}: {name}" for name in flaw.want)
@@ -182,7 +182,7 @@ class _Writer:
 
     def result(self, position: int, results: str) -> tuple[str, str]:
         """The name of a result and its expression, where `results` is that of all of them."""
-        if self.call.program in ("vjp", "vjp_of_vjp"):
+        if self.call.program in ("vjp", "vjp_of_vjp", "mapped_vjp"):
             return f"g{(*self.call.wrt, 'c')[position]}", f"{results}[{position}]"
         return "y", results
 
@@ -223,12 +223,19 @@ class _Writer:
             for axes in reversed(self.call.axes):
                 function = self._macro("vmap", function, tuple(self.call.wrt), axes)
             return f"({function})({wrt})"
+        if program == "mapped_vjp":
+            function = f"lambda {wrt}, c: {self._macro('vjp', function, wrt, 'c')}"
+            for axes in reversed(self.call.axes):
+                function = self._macro("vmap", function, (*self.call.wrt, "c"), axes)
+            return f"({function})({wrt}, cotangent)"
         if program.endswith("of_vjp"):
             slot = self.call.wrt.index(self.call.slot)
             function = f"lambda {wrt}, c: {self._macro('vjp', function, wrt, 'c')}[{slot}]"
             wrt += ", cotangent"
         if program.startswith("vjp"):
             return self._macro("vjp", function, wrt, "cotangent" if program == "vjp" else "outer")
+        if not program.startswith("jvp"):
+            raise Unwritten(f"a script has no calls of the kind {program}")
         return self._macro("jvp", function, wrt, ", ".join(f"{name.strip()}_tangent" for name in wrt.split(",")))
 
     def _numpy(self, operand: str) -> str:

@@ -342,6 +342,14 @@ def vmap_of_vmap_is_a_loop(surface: Surface, case: Case) -> None:
     _is_the_loop(surface, mapping)
 
 
+def mapped_gradients(surface: Surface, case: Case) -> None:
+    """The gradients of each item's own call, as who clips them one by one asks for: a map gives the stack of them."""
+    (mapping,) = _ways(case, _MAPS, 1)
+    results = surface.answer(mapping.call_of_gradients()).results
+    for name, got, want in zip(operand_names(case), results, mapping.want_gradients(), strict=True):
+        judge.equal(require(got, f"g{name}"), want, f"g{name}, mapped over {mapping.levels[0].over},")
+
+
 def vmap_over_nothing(surface: Surface, case: Case) -> None:
     """Mapped over an axis of size 0, the stack is empty: (0, N, O, L_out)."""
     for mapping in _ways(case, _EMPTY, len(_EMPTY)):
@@ -354,6 +362,10 @@ test_inv_17_vmap = tries("INV-17", vmap_is_a_loop, small_zeros, extra=_VMAP, sam
 test_inv_17_vmap_of_vmap = tries(
     "INV-17", vmap_of_vmap_is_a_loop, small_zeros, extra={**_VMAP, "rule": "nested"}, sampled=True
 )
+test_inv_17_gradients = tries(
+    "INV-17", mapped_gradients, small_zeros, extra={"function": "mapped_vjp", "wrt": "xwb"}, sampled=True,
+    may_refuse=True,
+)  # fmt: skip
 test_inv_17_vmap_over_nothing = tries(
     "INV-17", vmap_over_nothing, small_zeros, extra={**_VMAP, "rule": "size 0"}, sampled=True, may_refuse=True
 )

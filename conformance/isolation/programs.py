@@ -96,6 +96,18 @@ def vmap(task: Task) -> list[Native]:
     return [mapped(*task.primals())]
 
 
+def mapped_vjp(task: Task) -> list[Native]:
+    """The gradients of the operands in `wrt`, mapped as y is by `vmap`; each level's axes end with the cotangent's."""
+    function = task.function()
+
+    def mapped(*args: Native) -> tuple[Native, ...]:
+        return tuple(task.adapter.vjp(function, args[:-1], args[-1]))
+
+    for level in reversed(task.axes):
+        mapped = task.adapter.vmap(mapped, level)
+    return list(mapped(*task.primals(), task.arrays["cotangent"]))
+
+
 def compiled(task: Task) -> list[Native]:
     """Y for each set of operands, of one function compiled once."""
     compiled_function = task.adapter.compile(task.function())
@@ -171,6 +183,7 @@ PROGRAMS: dict[str, Callable[[Task], list[Native]]] = {
     "vjp_of_vjp": vjp_of_vjp,
     "jvp_of_vjp": jvp_of_vjp,
     "vmap": vmap,
+    "mapped_vjp": mapped_vjp,
     "compiled": compiled,
     "compiled_again": compiled_again,
     "vjp_of_compiled": vjp_of_compiled,
