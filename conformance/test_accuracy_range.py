@@ -33,9 +33,11 @@ def _scaled(array: bounds.Array, scale: float) -> bounds.Array:
     return (array.astype(np.float64) * scale).astype(array.dtype)
 
 
-def _near_the_largest(dtype: str, terms: bounds.Array) -> float:
-    """The factor of lattice values for which neither they nor half of what their terms add up to are out of range."""
-    return min(bounds.largest(dtype) / 2 / max(float(terms.max()), _SMALL), bounds.largest(dtype) / 128)
+def _near_the_largest(array: bounds.Array, terms: bounds.Array) -> bounds.Array:
+    """An operand, or a cotangent, so much larger that it and twice what its terms add up to are just in range."""
+    largest = bounds.largest(array.dtype.name)
+    most_added, most = float(terms.max()), float(abs(array.astype(np.float64)).max())
+    return _scaled(array, min(largest / 2 / max(most_added, _SMALL), largest / most))
 
 
 def large_sums_stay_finite(surface: Surface, case: Case) -> None:
@@ -44,8 +46,7 @@ def large_sums_stay_finite(surface: Surface, case: Case) -> None:
     small, large = "xw" if case.seed % 2 else "wx"
     reduced: dict[str, Any] = {small: _scaled(getattr(given, small), _SMALL)}
     given = replace(given, **reduced)
-    scale = _near_the_largest(case.dtype, oracle.absolute_sum(case, given))
-    enlarged: dict[str, Any] = {large: _scaled(getattr(given, large), scale)}
+    enlarged: dict[str, Any] = {large: _near_the_largest(getattr(given, large), oracle.absolute_sum(case, given))}
     given = replace(given, **enlarged)
     _all_finite(surface.conv1d(case, given), "y", case.dtype)
 
@@ -64,7 +65,7 @@ def large_gradients_stay_finite(surface: Surface, case: Case) -> None:
     given = replace(given, x=_scaled(given.x, _SMALL), w=_scaled(given.w, _SMALL))
     b = None if given.b is None else abs(given.b)
     for name, terms in oracle.vjp(case, abs(given.x), abs(given.w), b, abs(given.cotangent)).items():
-        cotangent = _scaled(given.cotangent, _near_the_largest(case.dtype, terms))
+        cotangent = _near_the_largest(given.cotangent, terms)
         _all_finite(surface.vjp(case, replace(given, cotangent=cotangent), name)[name], f"g{name}", case.dtype)
 
 

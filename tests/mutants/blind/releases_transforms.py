@@ -270,20 +270,3 @@ def forward_over_reverse_taps(m: Backend, rng: Rng) -> Witness:
         return inner(slot, name, operands, tangent, p)
 
     return Call(c_in=2, c_out=2, groups=2, length=12, dilation=draw(rng, 2, 3), ask="x>w")
-
-
-@transforms
-def same_primal_twice(m: Backend, rng: Rng) -> Witness:
-    """Where one array is two primals of a vjp, both get the sum of the gradients (kind: keyed by identity)."""
-
-    @m.around("vjp")
-    def vjp(inner: Rule, f: Rule, primals: Sequence[Any], cotangent: Any) -> Any:
-        found = list(inner(f, primals, cotangent))
-        for i in range(len(primals)):
-            for j in range(i):
-                if primals[i] is primals[j]:
-                    found[i] = found[j] = tape.add(found[i], found[j])
-        return tuple(found)
-
-    x = Call(n=2, length=draw(rng, 3, 6), kernel=1).operands()["x"]
-    return lambda backend: backend.vjp(backend.conv1d, (x, x), np.ones((2, 2, 1)))
