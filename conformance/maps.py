@@ -67,13 +67,11 @@ class Map:
     def call_of_gradients(self) -> Call:
         """The call of a map of the gradients of all operands, with a cotangent for each index, on the first axis."""
         names, mapped = operand_names(self.case), self.call()
-        arrays = {name: mapped.arrays[name] for name in names}
         own = {name: [level[place] for level in mapped.axes] for place, name in enumerate(mapped.wrt)}
         levels = tuple((*(own[n][d] if n in own else None for n in names), 0) for d in range(len(self.levels)))
         extents = tuple(level.extent for level in self.levels)
-        cotangent = np.stack([self._cotangent(index) for index in np.ndindex(extents)])
-        shaped = cotangent.reshape(*extents, *self.case.geometry.y_shape)
-        given = {**mapped.arrays, **arrays, "cotangent": shaped}
+        cotangents = np.stack([self._cotangent(index) for index in np.ndindex(extents)])
+        given = {**mapped.arrays, "cotangent": cotangents.reshape(*extents, *self.case.geometry.y_shape)}
         return replace(mapped, program="mapped_vjp", wrt=names, axes=levels, arrays=given)
 
     def _cotangent(self, index: Index) -> Array:
