@@ -34,10 +34,9 @@ def _scaled(array: bounds.Array, scale: float) -> bounds.Array:
 
 
 def _near_the_largest(array: bounds.Array, terms: bounds.Array) -> bounds.Array:
-    """An operand, or a cotangent, so much larger that it and twice what its terms add up to are just in range."""
-    largest = bounds.largest(array.dtype.name)
-    most_added, most = float(terms.max()), float(abs(array.astype(np.float64)).max())
-    return _scaled(array, min(largest / 2 / max(most_added, _SMALL), largest / most))
+    """An operand, or a cotangent, so much larger that twice it and twice what its terms add up to are just in range."""
+    half, most = bounds.largest(array.dtype.name) / 2, float(abs(array.astype(np.float64)).max())
+    return _scaled(array, min(half / max(float(terms.max()), _SMALL), half / most))
 
 
 def large_sums_stay_finite(surface: Surface, case: Case) -> None:
