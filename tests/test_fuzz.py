@@ -131,7 +131,6 @@ def test_from_the_command_line_until_it_is_stopped(tmp_path: Path) -> None:
     first = process.stderr.readline()
     process.send_signal(signal.SIGINT)
     _, rest = process.communicate(timeout=120)
-    assert process.returncode == 1, rest
     assert first.startswith("fail: ")
     assert "Traceback" not in rest
     after = reports.load(path)
@@ -140,6 +139,8 @@ def test_from_the_command_line_until_it_is_stopped(tmp_path: Path) -> None:
     assert found["verdict"] == "fail"
     assert "reproducer" in found["evidence"] or "no reproducer" in found["evidence"]
     assert clauses()[place["id"]].level == found["level"]
+    musts = [failure for failure in after["fuzzing"]["failures"] if clauses()[failure["id"]].level == "MUST"]
+    assert process.returncode == bool(musts), rest  # the checks are shuffled, and the first may be of another level
 
 
 @pytest.mark.parametrize(
