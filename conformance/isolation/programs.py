@@ -122,7 +122,7 @@ def compiled_again(task: Task) -> list[Native]:
     for operands in later:
         try:
             results.append(compiled_function(*operands))
-        except Exception:
+        except Exception:  # whatever a backend raises is its refusal, as in the worker
             results.append(None)
     return results
 
