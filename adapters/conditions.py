@@ -15,12 +15,14 @@ from types import CodeType
 Fact = int | str | bool
 
 # The values of `function` that are transforms of the call, which trace its operands or map them.
-TRANSFORMED = ("vjp", "jvp", "vjp_of_vjp", "jvp_of_vjp", "vmap", "mapped_vjp", "compiled", "compiled_vjp")
+TRANSFORMED = (
+    "vjp", "jvp", "vjp_of_vjp", "jvp_of_vjp", "vmap", "mapped_vjp", "compiled", "compiled_vjp", "accumulated",
+)  # fmt: skip
 
 # What may be said of one call; each name with its value for a call of which nothing special is to be said.
 FACTS: dict[str, Fact] = {
     "surface": "functional",
-    # or vjp, jvp, vjp_of_vjp, jvp_of_vjp, vmap, mapped_vjp, compiled, compiled_vjp, eval_shape, at_once
+    # or one of TRANSFORMED, eval_shape, at_once, fit
     "function": "conv1d",
     "wrt": "",  # the operands differentiated or mapped, e.g. "xw"
     "device": "cpu",  # its kind: "cuda" of "cuda:1"

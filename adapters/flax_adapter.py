@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import flax
+import jax
 import jax.numpy as jnp
+import optax
 from flax import nnx, serialization
 
 from conv1d_cts.adapters import jax_adapter
@@ -88,7 +90,20 @@ def reloaded(x: Any, w: Any, b: Any, **parameters: Any) -> Any:
     return _apply(loaded, jnp.asarray(restored["x"]))
 
 
+def fit(x: Any, w: Any, target: Any, *, steps: int) -> Any:
+    """The kernel of nnx.Conv after so many steps of optax.adam, with which flax comes, on the mean absolute error."""
+    layer, parameters = nnx.split(_layer(w, None, stride=1, padding=(0, 0), dilation=1, groups=1))
+    adam = optax.adam(0.05, eps=1e-7)
+    gradient = jax.jit(jax.grad(lambda parameters: jnp.abs(_apply(nnx.merge(layer, parameters), x) - target).mean()))
+    state = adam.init(parameters)
+    for _ in range(steps):
+        updates, state = adam.update(gradient(parameters), state)
+        parameters = optax.apply_updates(parameters, updates)
+    return jnp.transpose(nnx.merge(layer, parameters).kernel[...], (2, 1, 0))
+
+
 surfaces = {"layer": conv1d, "reloaded": reloaded}
+fits = {"layer": fit}
 limits = {
     "padding == 'full'": "nnx.Conv hands names to lax, which has VALID, SAME and SAME_LOWER, and has CAUSAL itself",
     "padding_mode not in ('zeros', 'circular', 'reflect')": "nnx.Conv has no such mode",

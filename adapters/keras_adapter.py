@@ -21,7 +21,7 @@ _MODES = {"zeros": "constant", "replicate": "edge", "circular": "wrap"}
 _OWN_MODES = {"torch": {"circular": "circular"}}  # which keras hands on to F.pad
 _FROM_BELOW = (
     "dtypes", "native", "precision_switches", "devices", "device_of", "device_facts", "shares_memory", "synchronize",
-    "to_native", "to_numpy", "vjp", "jvp", "vmap",
+    "to_native", "to_numpy", "vjp", "jvp", "vmap", "accumulate",
 )  # fmt: skip
 _WIDE = ("float64", "complex128", "int64")
 _INTEGERS = "('int8', 'int16', 'int32', 'int64', 'uint8')"
@@ -91,6 +91,7 @@ class Keras:
         }
         if backend != "tensorflow":  # whose tapes lose a saved tensor
             self.surfaces["reloaded"] = self.reloaded
+        self.fits = {} if backend == "numpy" else {"layer": self.fit}  # on NumPy keras does not train
         self._framework = framework
         for name in _FROM_BELOW:
             if hasattr(framework, name):
@@ -167,6 +168,17 @@ class Keras:
         keras = self._keras
         layer = self._layer(w, b, stride, padding, dilation, groups, keras.backend.standardize_dtype(x.dtype))
         return self._called(layer, x, keras.ops.transpose(w, (2, 1, 0)), b)
+
+    def fit(self, x: Any, w: Any, target: Any, *, steps: int) -> Any:
+        """The kernel of keras.layers.Conv1D after `fit` on so many batches, each the whole of x, by Adam on the MAE."""
+        keras, dtype = self._keras, self._keras.backend.standardize_dtype(x.dtype)
+        model = keras.Sequential([self._layer(w, None, 1, "valid", 1, 1, dtype)])
+        batches = [keras.ops.concatenate([keras.ops.transpose(array, (0, 2, 1))] * steps) for array in (x, target)]
+        model.build(tuple(batches[0].shape))
+        model.set_weights([keras.ops.convert_to_numpy(keras.ops.transpose(w, (2, 1, 0)))])
+        model.compile(keras.optimizers.Adam(0.05), "mean_absolute_error")
+        model.fit(*batches, batch_size=len(x), shuffle=False, verbose=0)
+        return keras.ops.transpose(keras.ops.convert_to_tensor(model.layers[0].kernel), (2, 1, 0))
 
     def depthwise(self, x: Any, w: Any, b: Any, *, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:
         """keras.layers.DepthwiseConv1D: a group for each channel, the kernel (K, C, O/C)."""

@@ -5,7 +5,7 @@ Without a jvp: paddle.incubate.autograd.jvp gives zeros along w alone, and for t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ml_dtypes
@@ -47,3 +47,13 @@ def vjp(f: Callable[..., Any], primals: tuple[Any, ...], cotangent: Any) -> tupl
     """paddle.incubate.autograd.vjp, which is paddle.grad with create_graph and zeros for what f does not read."""
     gradients: tuple[Any, ...] = autograd.vjp(f, primals, cotangent)[1]
     return gradients
+
+
+def accumulate(passes: Sequence[tuple[Callable[..., Any], Any]], primals: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What `.backward()` leaves in `.grad`."""
+    leaves = [primal.detach() for primal in primals]
+    for leaf in leaves:
+        leaf.stop_gradient = False
+    for f, cotangent in passes:
+        f(*leaves).backward(cotangent)
+    return tuple(leaf.grad for leaf in leaves)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from inspect import signature
 from io import BytesIO
 from typing import Any
 
@@ -216,6 +217,31 @@ def vjp(f: Callable[..., Any], primals: tuple[Any, ...], cotangent: Any) -> tupl
     return gradients
 
 
+def accumulate(passes: Sequence[tuple[Callable[..., Any], Any]], primals: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What `.backward()` leaves in `.grad`."""
+    leaves = [primal.detach().requires_grad_() for primal in primals]
+    for f, cotangent in passes:
+        f(*leaves).backward(cotangent)
+    if any(leaf.grad is None for leaf in leaves):
+        raise TypeError("no gradient came to an operand")
+    return tuple(leaf.grad for leaf in leaves)
+
+
+def fit(x: Any, w: Any, target: Any, *, steps: int) -> Any:
+    """The kernel of nn.Conv1d after so many steps of torch.optim.Adam on torch.nn.L1Loss."""
+    module, loss = torch.nn.Conv1d(w.shape[1], w.shape[0], w.shape[2], bias=False, dtype=w.dtype), torch.nn.L1Loss()
+    module.load_state_dict({"weight": w})
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.05, eps=1e-7)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss(module(x), target).backward()
+        optimizer.step()
+    return module.weight
+
+
+fits = {"layer": fit}
+
+
 def jvp(f: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> Any:
     """torch.func.jvp."""
     return torch.func.jvp(f, primals, tangents)[1]
@@ -227,10 +253,14 @@ def vmap(f: Callable[..., Any], in_axes: Any) -> Callable[..., Any]:
     return mapped
 
 
+# Where torch has the argument, it gives up after so many programs of one function, and not after eight.
+_PATIENCE = {"recompile_limit": 64} if "recompile_limit" in signature(torch.compile).parameters else {}
+
+
 def compile(f: Callable[..., Any]) -> Callable[..., Any]:
-    """torch.compile of the whole graph, with a fresh start: what has been compiled eight times would go on in eager."""
+    """torch.compile of the whole graph, with a fresh start: what has been compiled often would go on in eager."""
     torch.compiler.reset()
-    compiled: Callable[..., Any] = torch.compile(f, fullgraph=True)
+    compiled: Callable[..., Any] = torch.compile(f, fullgraph=True, **_PATIENCE)
     return compiled
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import product
+from itertools import cycle, product
 
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.spec.geometry import Geometry
@@ -20,6 +20,8 @@ def dilated(name: str) -> Iterator[Case]:
     """A named padding for kernels of even and odd length, spread by even and odd dilations, with every small stride."""
     for kernel, stride, dilation in product((3, 6), (1, 2, 3), (3, 4)):
         yield Case(Geometry(2, 2, 3, dilation * kernel + 4, kernel, stride, dilation, padding=name), seed=kernel)
+    for dilation in (33, 65, 130, 260):  # and so far that what is kept of the past has to be long
+        yield Case(Geometry(1, 1, 2, 3 * dilation + 4, 3, 1, dilation, padding=name), seed=dilation)
 
 
 def long_strides(name: str) -> Iterator[Case]:
@@ -30,6 +32,12 @@ def long_strides(name: str) -> Iterator[Case]:
         yield Case(Geometry(2, 2, 3, length, kernel, stride=5, padding=name), seed=length)
 
 
+def whole_strides(name: str) -> Iterator[Case]:
+    """A named padding for every odd stride from 3 to 63, on inputs of whole strides: many quotients."""
+    for stride, windows in zip(range(3, 64, 2), cycle((3, 7, 13)), strict=False):
+        yield Case(Geometry(1, 1, 2, windows * stride, 3, stride, padding=name), seed=stride)
+
+
 def wide_pads(mode: str) -> Iterator[Case]:
     """A padding mode with ever wider pads on either side and on both, up to the last sample that it may show."""
     value = 1.5 if mode == "constant" else 0
@@ -38,6 +46,8 @@ def wide_pads(mode: str) -> Iterator[Case]:
         on_one_side = product(((pad, 0), (0, pad)), (shortest, pad + 4))
         for pads, length in (*on_one_side, ((pad, pad), shortest)):
             yield Case(Geometry(2, 2, 3, length, 3, padding=pads), "float32", True, mode, value, seed=pad)
+    for pad in (65, 130, 260):
+        yield Case(Geometry(1, 1, 2, pad + 1, 3, padding=(pad, pad)), "float32", True, mode, value, seed=pad)
     for pad, (stride, dilation) in zip((6, 7, 8, 11), ((2, 1), (3, 1), (1, 2), (1, 3)), strict=True):
         shortest = pad + max(0, pad - (widest(mode, pad) or pad))
         for pads in ((pad, 0), (pad, pad)):
@@ -82,9 +92,22 @@ def blocks() -> Iterator[Case]:
         yield Case(Geometry(2, 4, 4, length, 3, stride, dilation, groups=4), seed=l_out)
 
 
+def past_tiles() -> Iterator[Case]:
+    """Outputs one past a number that most widths of a tile divide, so that the last one is alone in its tile."""
+    for l_out, (stride, dilation) in product((721, 841, 961, 1009), ((1, 1), (2, 1), (1, 2))):
+        length = (l_out - 1) * stride + 2 * dilation + 1
+        yield Case(Geometry(1, 2, 2, length, 3, stride, dilation), seed=l_out)
+
+
+def many_filters() -> Iterator[Case]:
+    """Groups of every odd number of filters from 19 to 63: many quotients by which a filter finds its group."""
+    for filters in range(19, 64, 2):
+        yield Case(Geometry(1, 6, 3 * filters, 5, 2, groups=3), seed=filters)
+
+
 def multipliers() -> Iterator[Case]:
-    """Depthwise, so many outputs a channel that they fill a block of them, or leave any remainder by 4."""
-    for multiplier, channels in product((2, 3, 4, 5, 6, 7, 10), (3, 5)):
+    """Depthwise, so many outputs a channel, and channels, that they fill a block, or leave any remainder by 4."""
+    for multiplier, channels in product((2, 3, 4, 5, 6, 7, 10), (3, 5, 8)):
         yield Case(Geometry(2, channels, channels * multiplier, 9, 3, groups=channels), seed=multiplier)
 
 
@@ -98,6 +121,18 @@ def taps() -> Iterator[Case]:
     """Kernels of 10 taps and more, every remainder by 8 in two rounds of an unrolled loop; of one channel and more."""
     for kernel, (c_in, c_out) in product(range(10, 24), ((1, 1), (1, 3), (3, 1))):
         yield Case(Geometry(2, c_in, c_out, kernel + 4, kernel), seed=kernel)
+
+
+def depthwise_taps() -> Iterator[Case]:
+    """The same kernels, depthwise, of one output a channel and two."""
+    for kernel, multiplier in product(range(10, 26), (1, 2)):
+        yield Case(Geometry(2, 3, 3 * multiplier, kernel + 4, kernel, groups=3), seed=kernel)
+
+
+def long_filters() -> Iterator[Case]:
+    """Filters that a transform of the whole input would pay for: long ones, on inputs that are twice as long."""
+    for kernel, (c_in, c_out, groups) in product((24, 33, 64, 100), ((1, 1, 1), (2, 3, 1), (3, 3, 3))):
+        yield Case(Geometry(2, c_in, c_out, 2 * kernel + 5, kernel, groups=groups), seed=kernel)
 
 
 def pointwise_blocks() -> Iterator[Case]:

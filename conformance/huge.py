@@ -36,9 +36,11 @@ def is_huge(case: Case) -> bool:
 
 
 def _strides(value: int) -> Iterator[Geometry]:
-    """One window, whatever the kernel."""
+    """One window, whatever the kernel and the padding."""
     for kernel in (1, 3, 5):
         yield Geometry(2, 4, 6, 9, kernel, stride=value)
+    for kernel, name in zip((11, 12, 3, 4), ("same", "same_lower", "causal", "full"), strict=True):
+        yield Geometry(2, 4, 6, 9, kernel, stride=value, padding=name)
 
 
 def _dilations(value: int) -> Iterator[Geometry]:

@@ -32,6 +32,8 @@ ELSEWHERE = (
     Case(Geometry(2, 4, 6, 9, 3, padding="same"), bias=False, seed=12),
     Case(Geometry(2, 4, 4, 9, 1, groups=4), bias=False, seed=13),
 )
+# A valid call in which there is nothing to compute, so that what is malformed may go unnoticed.
+EMPTY = (Case(Geometry(0, 4, 6, 9, 3), bias=False, seed=14),)
 # Valid calls in which an axis that is missing, or one too many, has the extent 1: putting it right would go unnoticed.
 MENDABLE = (
     Case(Geometry(1, 1, 1, 9, 3), seed=2),
@@ -105,7 +107,7 @@ def of_each_rule(calls: Iterable[Malformed], most: int) -> Iterator[Malformed]:
 
 
 def _with(name: str, values: Mapping[str, Any]) -> Iterator[Malformed]:
-    for base in BASES + ELSEWHERE:
+    for base in BASES + ELSEWHERE + EMPTY:
         for rule, value in values.items():
             yield from _every_way(Malformed(f"{name} {rule}", base, {name: value}))
 
@@ -161,6 +163,7 @@ def channels() -> Iterator[Malformed]:
             "one channel more": lambda g: (g.c_out, g.w_shape[1] + 1, g.kernel),
             "one channel": lambda g: (g.c_out, 1, g.kernel),
         },
+        BASES + EMPTY,
     )
 
 
@@ -258,13 +261,15 @@ def mixed_integers() -> Iterator[Malformed]:
 
 def names() -> Iterator[Malformed]:
     """Padding names and modes that do not exist (ERR-11)."""
-    yield from _with("padding", {"unknown": "sane", "empty": "", "a number": "1"})
+    yield from _with(
+        "padding", {"unknown": "sane", "empty": "", "a number": "1", "beginning": "val", "longer": "same_more"}
+    )
     yield from _with("padding_mode", {"unknown": "mirrored", "empty": ""})
 
 
 def empty_kernel() -> Iterator[Malformed]:
     """No tap at all (ERR-8)."""
-    yield from _shaped("w", {"no tap": lambda g: (g.c_out, g.w_shape[1], 0)})
+    yield from _shaped("w", {"no tap": lambda g: (g.c_out, g.w_shape[1], 0)}, BASES + EMPTY)
 
 
 def cotangent() -> Iterator[Malformed]:

@@ -25,6 +25,7 @@ _NEEDS = {
     "vjp": ("vjp",), "jvp": ("jvp",), "vjp_of_vjp": ("vjp",), "jvp_of_vjp": ("vjp", "jvp"), "vmap": ("vmap",),
     "mapped_vjp": ("vjp", "vmap"),
     "compiled": ("compile",), "compiled_vjp": ("compile", "vjp"), "eval_shape": ("eval_shape",),
+    "accumulated": ("accumulate",),
 }  # fmt: skip
 
 
@@ -68,6 +69,8 @@ def _absent_transforms(description: dict[str, Any]) -> Iterator[Limit]:
         )
     if not description["threads"]:
         yield Limit(Condition("function == 'at_once'"), "the adapter takes one call after another")
+    fits = description["fits"]
+    yield Limit(Condition(f"function == 'fit' and surface not in {(*fits, '')}"), "not a layer that the adapter fits")
     if "conv2d" not in description["surfaces"]:
         yield Limit(Condition("function == 'conv2d'"), "the adapter offers no surface conv2d")
 

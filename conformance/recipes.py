@@ -3,6 +3,7 @@
 lattice    integers so small that every partial sum is exact in the dtype: any honest arithmetic gives the same bits
 gaussian   standard normal values
 wide       standard normal values times powers of two over the exponent range that a product survives
+uneven     standard normal values; the items of x, the filters of w or the channels of gy have magnitudes far apart
 cancelling products that come in pairs of opposite sign, so that the sum is far smaller than its terms
 zeros      nothing else, in every operand
 """
@@ -117,7 +118,14 @@ def _zeros(rng: np.random.Generator, case: Case) -> Callable[[tuple[int, ...]], 
     return np.zeros
 
 
-_DRAWS = {"lattice": _lattice, "gaussian": _gaussian, "wide": _wide, "cancelling": _gaussian, "zeros": _zeros}
+_DRAWS = {
+    "lattice": _lattice,
+    "gaussian": _gaussian,
+    "wide": _wide,
+    "uneven": _gaussian,
+    "cancelling": _gaussian,
+    "zeros": _zeros,
+}
 
 
 ALIKE_ALONG = {"broadcast": 0, "expanded": -1}  # the axis on which the values of operands so laid out are alike
@@ -135,6 +143,15 @@ def _cancel(x: Array, w: Array) -> None:
     w[:, 1:pairs:2] = -w[:, 0:pairs:2] * (1 + 2**-8)
     channels = x.shape[1] // 2 * 2
     x[:, 1:channels:2] = x[:, 0:channels:2]
+
+
+def _part(rng: np.random.Generator, case: Case, arrays: dict[str, Array]) -> None:
+    """Multiply each item of x, each filter of w or each channel of gy, by the case's seed, by a power of two."""
+    name, axis = (("x", 0), ("w", 0), ("cotangent", 1))[case.seed % 3]
+    reach = _WIDE_EXPONENTS.get(case.dtype, 400)
+    exponents = rng.integers(-2 * reach, reach, arrays[name].shape[axis], endpoint=True)
+    scale = np.exp2(exponents).reshape([-1 if i == axis else 1 for i in range(3)])
+    arrays[name][...] = (arrays[name] * scale).astype(arrays[name].dtype)
 
 
 @lru_cache(_REMEMBERED)
@@ -166,6 +183,8 @@ def operands(case: Case) -> Operands:
     arrays = draw_all()
     if case.recipe == "cancelling":
         _cancel(arrays["x"], arrays["w"])
+    if case.recipe == "uneven":
+        _part(rng, case, arrays)
     if case.layout == "repeated":
         _repeat(arrays["cotangent"], _ALIKE[case.seed % len(_ALIKE)])
     x, w, b, cotangent = finish(arrays).values()

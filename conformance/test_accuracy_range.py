@@ -21,6 +21,7 @@ from conv1d_cts.conformance.accuracy import (
 from conv1d_cts.conformance.backend import Flaw, Surface, Violation
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
+from conv1d_cts.conformance.edges import long_filters
 from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.recipes import Operands, most_products, operands
 from conv1d_cts.conformance.values import VJP, non_empty, operand_names
@@ -128,13 +129,17 @@ def overflow_in_gradients(surface: Surface, case: Case) -> Accuracy:
     return judge.worst([_finite_only(grad, judged[name], f"g{name}") for name, grad in got.items()])
 
 
+_FILTERS = tuple(replace(case, recipe="lattice") for case in long_filters())
+
+
 def _overflows_in_the_oracles_range(case: Case) -> bool:
-    return few_terms(case) and case.padding_mode == "zeros" and case.dtype != "float64"
+    return (few_terms(case) or case in _FILTERS) and case.padding_mode == "zeros" and case.dtype != "float64"
 
 
 test_acc_6_largest_samples = tries(
-    "ACC-6", overflow_is_no_number("x"), _overflows_in_the_oracles_range, prepare=recipe("lattice"), sampled=True
-)
+    "ACC-6", overflow_is_no_number("x"), _overflows_in_the_oracles_range, own=_FILTERS, prepare=recipe("lattice"),
+    sampled=True,
+)  # fmt: skip
 test_acc_6_largest_weights = tries(
     "ACC-6", overflow_is_no_number("w"), _overflows_in_the_oracles_range, prepare=recipe("lattice"), sampled=True
 )
@@ -143,7 +148,7 @@ test_acc_6_largest_bias = tries(
     prepare=lambda c: replace(c, bias=True, recipe="lattice"), sampled=True,
 )  # fmt: skip
 test_acc_6_largest_cotangents = tries(
-    "ACC-6", overflow_in_gradients, _overflows_in_the_oracles_range, prepare=recipe("lattice"), extra=VJP,
+    "ACC-6", overflow_in_gradients, _overflows_in_the_oracles_range, own=_FILTERS, prepare=recipe("lattice"), extra=VJP,
     sampled=True,
 )  # fmt: skip
 
@@ -203,6 +208,12 @@ test_acc_7_subnormal_cotangents = tries(
 test_acc_8_wide_exponents = tries("ACC-8", forward_within(own_unit), non_empty, prepare=recipe("wide"))
 test_acc_8_wide_exponents_in_gradients = tries(
     "ACC-8", gradients_within(own_unit), non_empty, prepare=recipe("wide"), extra=VJP
+)
+
+
+test_acc_8_uneven_rows = tries("ACC-8", forward_within(own_unit), non_empty, prepare=recipe("uneven"), sampled=True)
+test_acc_8_uneven_rows_in_gradients = tries(
+    "ACC-8", gradients_within(own_unit), non_empty, prepare=recipe("uneven"), extra=VJP, sampled=True
 )
 
 

@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from conv1d_cts import reference
 from conv1d_cts.adapters.conditions import Fact
 from conv1d_cts.conformance import judge
-from conv1d_cts.conformance.backend import Surface, Violation
+from conv1d_cts.conformance.backend import Call, Surface, Violation, require
 from conv1d_cts.conformance.bounds import UNIT_ROUNDOFF
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Body, Check, as_test
@@ -281,6 +281,14 @@ def stays_near_the_reference(surface: Surface, example: Example) -> Accuracy:
     return judge.worst(found)
 
 
+def fits_the_filters(surface: Surface, example: Example) -> None:
+    """After 200 steps of the framework's own each weight is within 0.05 of the filters'."""
+    given, found = example.operands(), replace(example, w=np.zeros_like(example.w)).operands()
+    arrays = {"x": given.x, "w": found.w, "b": None, "target": example.y.astype(example.dtype)}
+    w = require(surface.answer(Call("fit", arrays, {"steps": 200})).results[0], "w")
+    judge.within(w, (example.w, np.full(example.w.shape, 0.05)), "w after 200 steps")
+
+
 def _learns(clause: str, body: Callable[[Surface, Example], Accuracy | None], example: Example) -> Any:
     start = replace(example, w=np.zeros_like(example.w))
     return _worked(clause, body, [start], extra={"function": "vjp", "wrt": "w"})
@@ -290,3 +298,4 @@ test_ex_9_learning_one_filter = _learns("EX-9", reaches_the_filter, _ONE_FILTER)
 test_ex_10_learning_two_channels = _learns("EX-10", reaches_a_small_error, _TWO_CHANNELS)
 test_ex_11_learning_two_filters = _learns("EX-11", reaches_a_small_error, _TWO_FILTERS)
 test_ex_12_trajectories = _learns("EX-12", stays_near_the_reference, _ONE_FILTER)
+test_ex_13_fitted = _worked("EX-13", fits_the_filters, [_ONE_FILTER, _TWO_FILTERS], extra={"function": "fit"})

@@ -17,10 +17,13 @@ from conv1d_cts.conformance.check import Check, as_test, tries
 from conv1d_cts.conformance.edges import (
     around_powers,
     blocks,
+    depthwise_taps,
     dilated,
     long_kernels,
+    many_filters,
     multipliers,
     named_pads,
+    past_tiles,
     taps,
     wide_pads,
 )
@@ -67,8 +70,12 @@ def chosen(case: Case, ways: Sequence[str]) -> str:
     return ways[case.seed % len(ways)]
 
 
-test_grad_1_of_x = _vjp("GRAD-1", "x", lambda c: _zeros(c) and is_plain(c.geometry), own=[*blocks(), *taps()])
-test_grad_2_of_w = _vjp("GRAD-2", "w", lambda c: _zeros(c) and is_plain(c.geometry), own=[*blocks(), *taps()])
+test_grad_1_of_x = _vjp(
+    "GRAD-1", "x", lambda c: _zeros(c) and is_plain(c.geometry), own=[*blocks(), *taps(), *past_tiles()]
+)
+test_grad_2_of_w = _vjp(
+    "GRAD-2", "w", lambda c: _zeros(c) and is_plain(c.geometry), own=[*blocks(), *taps(), *past_tiles()]
+)
 test_grad_3_of_b = _vjp("GRAD-3", "b", _zeros)
 test_grad_3_of_complex_b = _vjp("GRAD-3", "b", _zeros, lambda c: with_bias(as_complex(c)), sampled=True)
 test_grad_5_explicit_padding = _vjp(
@@ -84,10 +91,14 @@ test_grad_6_names_and_modes = _vjp(
     ],
 )  # fmt: skip
 test_grad_7_stride_and_dilation = _vjp(
-    "GRAD-7", "xwb", lambda c: _zeros(c) and (c.geometry.stride > 1 or c.geometry.dilation > 1), own=blocks()
-)
+    "GRAD-7", "xwb", lambda c: _zeros(c) and (c.geometry.stride > 1 or c.geometry.dilation > 1),
+    own=[*blocks(), *past_tiles()],
+)  # fmt: skip
 test_grad_8_groups = _vjp(
-    "GRAD-8", "xwb", lambda c: _zeros(c) and c.geometry.groups > 1, own=[*blocks(), *multipliers()]
+    "GRAD-8",
+    "xwb",
+    lambda c: _zeros(c) and c.geometry.groups > 1,
+    own=[*blocks(), *multipliers(), *depthwise_taps(), *many_filters()],
 )
 test_grad_15_extents = _vjp("GRAD-15", "xwb", lambda c: _zeros(c) and largest_extent(c) >= LARGE, own=past_16_bits())
 
@@ -161,6 +172,10 @@ test_grad_11_alone = tries(
 )
 
 
+def _complex_fits(case: Case) -> bool:
+    return lattice_fits(case.geometry, case.dtype, case.padding_mode)
+
+
 def jvp_is_exact(surface: Surface, case: Case) -> None:
     """The tangent of y, along one operand or some of them, which the case chooses, and along all."""
     given, names = operands(case), operand_names(case)
@@ -169,7 +184,10 @@ def jvp_is_exact(surface: Surface, case: Case) -> None:
         judge.equal(got, oracle.tangent(case, given, wrt), f"the tangent along {wrt}")
 
 
-test_grad_12_jvp = tries("GRAD-12", jvp_is_exact, non_empty, extra={"function": "jvp"})
+test_grad_12_jvp = tries(
+    "GRAD-12", jvp_is_exact, non_empty, extra={"function": "jvp"},
+    own=[*chain.from_iterable(pads(mode) for mode in PADDING_MODES for pads in (wide_pads, named_pads))],
+)  # fmt: skip
 
 
 def vjp_of_vjp_is_exact(surface: Surface, case: Case) -> None:
@@ -188,6 +206,12 @@ def jvp_of_vjp_is_exact(surface: Surface, case: Case) -> None:
     for slot in wrt:
         got = require(surface.answer(call_of(case, given, "jvp_of_vjp", wrt, slot)).results[0], "the tangent")
         judge.equal(got, oracle.second_jvp(case, given, slot), f"the tangent of g{slot}")
+
+
+test_grad_12_complex = tries(
+    "GRAD-12", jvp_is_exact, lambda c: non_empty(c) and largest_extent(c) < LARGE and _complex_fits(c),
+    prepare=as_complex, extra={"function": "jvp"}, sampled=True,
+)  # fmt: skip
 
 
 def _for_second_order(case: Case) -> bool:
@@ -214,9 +238,31 @@ def complex_convention(surface: Surface, case: Case) -> str | None:
 
 test_grad_14_complex = tries(
     "GRAD-14", complex_convention,
-    lambda c: _zeros(c) and largest_extent(c) < LARGE and lattice_fits(c.geometry, c.dtype),
+    lambda c: _zeros(c) and largest_extent(c) < LARGE and _complex_fits(c),
     prepare=as_complex,
     extra={"function": "vjp", "wrt": "xw"}, sampled=True, throughout=True,
+)  # fmt: skip
+
+
+def accumulated_is_exact(surface: Surface, case: Case) -> None:
+    """Two backward passes leave the sum of their gradients in some operands, which the case chooses, and in all."""
+    names, each = operand_names(case), [operands(case), operands(replace(case, seed=case.seed + 1))]
+    for wrt in (chosen(case, companies(names)), names):
+        shared = {name: getattr(each[0], name) for name in wrt}
+        passes = [replace(given, **shared) for given in each]
+        call = call_of(case, passes[0], "accumulated", wrt)
+        arrays = [{name: getattr(given, name) for name in ("x", "w", "b", "cotangent")} for given in passes]
+        second = {f"{name}1": array for name, array in arrays[1].items() if name not in wrt}
+        got = surface.answer(replace(call, arrays=arrays[0] | second)).results
+        want = [oracle.gradients(case, given) for given in passes]
+        for name, gradient in zip(wrt, got, strict=True):
+            what = f"g{name} after two passes, asked for as {wrt!r},"
+            judge.equal(require(gradient, what), want[0][name] + want[1][name], what)
+
+
+test_grad_17_accumulated = tries(
+    "GRAD-17", accumulated_is_exact, lambda c: non_empty(c) and largest_extent(c) < LARGE,
+    extra={"function": "accumulated"}, sampled=True,
 )  # fmt: skip
 
 

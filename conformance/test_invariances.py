@@ -10,14 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from conv1d_cts.adapters.conditions import Fact
 from conv1d_cts.conformance import bounds, judge, oracle
 from conv1d_cts.conformance.backend import Answer, Call, Flaw, Refused, Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
 from conv1d_cts.conformance.isolation.arrange import LAYOUTS
 from conv1d_cts.conformance.judge import UNSEEN, Accuracy
-from conv1d_cts.conformance.maps import Level, Map
 from conv1d_cts.conformance.recipes import Operands, lattice_fits, operands
 from conv1d_cts.conformance.together import Together
 from conv1d_cts.conformance.values import VJP, answers, non_empty, operand_names, small_zeros
@@ -290,7 +288,7 @@ def every_layout_in_tangents(surface: Surface, case: Case) -> None:
 
 _WAYS = (  # past which the operands may be taken for what they are not: one item, one tap, a channel a group
     Geometry(1, 4, 5, 6, 1), Geometry(3, 4, 4, 6, 1),
-    Geometry(1, 4, 4, 9, 3, groups=4), Geometry(1, 6, 4, 9, 2, groups=2),
+    Geometry(1, 4, 4, 9, 3, groups=4), Geometry(1, 6, 4, 9, 2, groups=2), Geometry(2, 3, 2, 9, 3),
 )  # fmt: skip
 _LAID_OUT = [
     Case(geometry, bias=False, layout=layout, seed=seed)
@@ -301,71 +299,4 @@ test_inv_6_forward = _in_memory("INV-6", every_layout)
 test_inv_6_gradients = _in_memory("INV-6", every_layout_in_gradients, extra=VJP)
 test_inv_6_tangents = _in_memory(
     "INV-6", every_layout_in_tangents, extra={"function": "jvp", "wrt": "xwb"}, sampled=True
-)
-
-
-_MAPS = tuple(
-    (Level(over, extent),)
-    for over, extent in (("x", 1), ("x", 5), ("w", 3), ("xw", 2), ("b", 4), ("wb", 3), ("xwb", 2))
-)
-_NESTED = tuple(
-    (Level(outer, extent), Level(inner, 3))  # equal extents tell axes that change places by their values alone
-    for (outer, inner), extent in product(
-        (("w", "x"), ("x", "w"), ("x", "x"), ("xw", "x"), ("wb", "x"), ("b", "xwb")), (2, 3)
-    )
-)
-_EMPTY = tuple((Level(over, 0),) for over in ("x", "w", "xw", "b", "xwb"))
-_TRIED = 4  # ways of all to map one case: a compiler pays for each
-
-
-def _ways(case: Case, ways: tuple[tuple[Level, ...], ...], most: int) -> list[Map]:
-    """So many of the ways that the case's operands allow, as its seed chooses."""
-    names = set(operand_names(case))
-    possible = [way for way in ways if names.issuperset("".join(level.over for level in way))]
-    return [Map(case, way) for way in (possible * 2)[case.seed % len(possible) :][:most]]
-
-
-def _is_the_loop(surface: Surface, mapping: Map) -> None:
-    got = require(surface.answer(mapping.call()).results[0], "the map")
-    judge.equal(got, mapping.want(), f"vmap over {' of vmap over '.join(level.over for level in mapping.levels)}")
-
-
-def vmap_is_a_loop(surface: Surface, case: Case) -> None:
-    """Mapped over x, w, b, a pair or all of them, as the case chooses, the map gives the stack of the single calls."""
-    for mapping in _ways(case, _MAPS, _TRIED):
-        _is_the_loop(surface, mapping)
-
-
-def vmap_of_vmap_is_a_loop(surface: Surface, case: Case) -> None:
-    """A map of a map, over one operand twice or over two in turn, gives the stack of stacks."""
-    (mapping,) = _ways(case, _NESTED, 1)
-    _is_the_loop(surface, mapping)
-
-
-def mapped_gradients(surface: Surface, case: Case) -> None:
-    """The gradients of each item's own call, as who clips them one by one asks for: a map gives the stack of them."""
-    (mapping,) = _ways(case, _MAPS, 1)
-    results = surface.answer(mapping.call_of_gradients()).results
-    for name, got, want in zip(operand_names(case), results, mapping.want_gradients(), strict=True):
-        judge.equal(require(got, f"g{name}"), want, f"g{name}, mapped over {mapping.levels[0].over},")
-
-
-def vmap_over_nothing(surface: Surface, case: Case) -> None:
-    """Mapped over an axis of size 0, the stack is empty: (0, N, O, L_out)."""
-    for mapping in _ways(case, _EMPTY, len(_EMPTY)):
-        got = require(surface.answer(mapping.call()).results[0], "the map")
-        judge.same_shape(got, mapping.want().shape, f"vmap over an axis of size 0 of {mapping.levels[0].over}")
-
-
-_VMAP: dict[str, Fact] = {"function": "vmap"}
-test_inv_17_vmap = tries("INV-17", vmap_is_a_loop, small_zeros, extra=_VMAP, sampled=True)
-test_inv_17_vmap_of_vmap = tries(
-    "INV-17", vmap_of_vmap_is_a_loop, small_zeros, extra={**_VMAP, "rule": "nested"}, sampled=True
-)
-test_inv_17_gradients = tries(
-    "INV-17", mapped_gradients, small_zeros, extra={"function": "mapped_vjp", "wrt": "xwb"}, sampled=True,
-    may_refuse=True,
-)  # fmt: skip
-test_inv_17_vmap_over_nothing = tries(
-    "INV-17", vmap_over_nothing, small_zeros, extra={**_VMAP, "rule": "size 0"}, sampled=True, may_refuse=True
 )

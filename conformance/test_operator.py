@@ -13,7 +13,16 @@ from conv1d_cts.conformance.backend import Surface, Violation, require
 from conv1d_cts.conformance.beyond import Beyond, rows_beyond
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
-from conv1d_cts.conformance.edges import blocks, corners, multipliers, pointwise_blocks, taps
+from conv1d_cts.conformance.edges import (
+    blocks,
+    corners,
+    depthwise_taps,
+    many_filters,
+    multipliers,
+    past_tiles,
+    pointwise_blocks,
+    taps,
+)
 from conv1d_cts.conformance.recipes import lattice_fits, operands
 from conv1d_cts.conformance.values import (
     LARGE,
@@ -38,20 +47,26 @@ def dtype_is_kept(surface: Surface, case: Case) -> None:
 
 
 test_op_1_value = tries(
-    "OP-1", forward_is_exact, lambda c: _zeros(c) and is_plain(c.geometry), own=[*blocks(), *corners(), *taps()]
+    "OP-1",
+    forward_is_exact,
+    lambda c: _zeros(c) and is_plain(c.geometry),
+    own=[*blocks(), *corners(), *taps(), *past_tiles()],
 )
 test_op_2_stride = tries(
-    "OP-2", forward_is_exact, lambda c: _zeros(c) and c.geometry.stride > 1 and c.geometry.l_out > 1, own=blocks()
-)
+    "OP-2", forward_is_exact, lambda c: _zeros(c) and c.geometry.stride > 1 and c.geometry.l_out > 1,
+    own=[*blocks(), *past_tiles()],
+)  # fmt: skip
 test_op_3_dilation = tries(
-    "OP-3", forward_is_exact, lambda c: _zeros(c) and c.geometry.dilation > 1 and c.geometry.kernel > 1, own=blocks()
-)
+    "OP-3", forward_is_exact, lambda c: _zeros(c) and c.geometry.dilation > 1 and c.geometry.kernel > 1,
+    own=[*blocks(), *past_tiles()],
+)  # fmt: skip
 test_op_4_groups = tries(
-    "OP-4", forward_is_exact, lambda c: _zeros(c) and 1 < c.geometry.groups < c.geometry.c_in, own=blocks()
-)
+    "OP-4", forward_is_exact, lambda c: _zeros(c) and 1 < c.geometry.groups < c.geometry.c_in,
+    own=[*blocks(), *many_filters()],
+)  # fmt: skip
 test_op_5_depthwise = tries(
     "OP-5", forward_is_exact, lambda c: _zeros(c) and c.geometry.groups == c.geometry.c_in > 1,
-    own=[*blocks(), *multipliers()],
+    own=[*blocks(), *multipliers(), *depthwise_taps()],
 )  # fmt: skip
 test_op_6_bias = tries("OP-6", forward_is_exact, _zeros, prepare=with_bias)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from itertools import product
+from itertools import chain, product
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from conv1d_cts.conformance.edges import (
     long_strides,
     named_pads,
     strided_wide_pads,
+    whole_strides,
     wide_pads,
 )
 from conv1d_cts.conformance.isolation.wire import dtype_of
@@ -51,7 +52,8 @@ def _named(name: str) -> Callable[[Case], bool]:
 
 
 def _name(clause: str, name: str) -> Any:
-    return tries(clause, forward_is_exact, _named(name), own=[*long_kernels(name), *long_strides(name), *dilated(name)])
+    kinds = (long_kernels, long_strides, dilated, whole_strides)
+    return tries(clause, forward_is_exact, _named(name), own=chain.from_iterable(kind(name) for kind in kinds))
 
 
 def _mode(clause: str, mode: str) -> Any:
@@ -83,17 +85,38 @@ def _one_product(case: Case) -> Case:
     return filled.with_geometry(kernel=1, stride=stride, dilation=1, c_in=case.geometry.groups, padding=pads)
 
 
+def _rounded(case: Case) -> float:
+    """The fill in the case's dtype."""
+    fill: float = np.asarray(case.padding_value).astype(dtype_of(case.dtype)).astype(np.float64).item()
+    return fill
+
+
 def fill_is_rounded(surface: Surface, case: Case) -> None:
     """Where a window holds the fill alone, y is the fill, rounded to x's dtype, times 1 or -1."""
     given = operands(case)
     given = Operands(given.x, np.sign(given.w.astype(np.float64)).astype(given.w.dtype), None, given.cotangent)
-    rounded = np.asarray(case.padding_value).astype(dtype_of(case.dtype)).astype(np.float64).item()
-    want = oracle.forward(replace(case, padding_value=rounded), given)
+    want = oracle.forward(replace(case, padding_value=_rounded(case)), given)
     judge.equal(surface.conv1d(case, given), want, "y")
 
 
 _FILLED = [Case(Geometry(1, 1, 1, 8, 1), dtype, seed=seed) for dtype, seed in product(_REALS, range(8))]
 test_pad_9_rounded = tries("PAD-9", fill_is_rounded, non_empty, own=_FILLED, prepare=_one_product, sampled=True)
+
+
+def fill_is_rounded_in_gw(surface: Surface, case: Case) -> None:
+    """Where the cotangent is 1 or -1 for the first window, which sees the fill, and 0 for others, so is gw."""
+    given = operands(case)
+    cotangent = np.zeros_like(given.cotangent)
+    cotangent[0, :, 0] = np.sign(given.cotangent[0, :, 0].astype(np.float64))
+    gw = surface.vjp(case, replace(given, cotangent=cotangent), "w")["w"]
+    want = cotangent[0, :, 0].astype(np.float64) * _rounded(case)
+    judge.equal(gw, np.broadcast_to(want[:, None, None], case.geometry.w_shape), "gw")
+
+
+test_pad_9_rounded_in_gradients = tries(
+    "PAD-9", fill_is_rounded_in_gw, non_empty, own=_FILLED, prepare=_one_product,
+    extra={"function": "vjp", "wrt": "w"}, sampled=True,
+)  # fmt: skip
 test_pad_10_reflect = _mode("PAD-10", "reflect")
 test_pad_11_symmetric = _mode("PAD-11", "symmetric")
 test_pad_12_replicate = _mode("PAD-12", "replicate")

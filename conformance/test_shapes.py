@@ -63,12 +63,12 @@ def empty(name: str, cases: Iterable[Case]) -> Iterable[Case]:
 
 
 def _too_long(cases: Iterable[Case]) -> Iterable[Case]:
-    """Windows longer than the padded input, by one sample and by many."""
-    for kernel, dilation, stride, short, bias in product((2, 3, 7), (1, 2), (1, 2, 3), (1, 2, 5), (True, False)):
-        length = dilation * (kernel - 1) + 1 - short
+    """Windows longer than the padded input, by one sample and by many, of one channel and several."""
+    kinds = product((3, 7), (1, 2), (1, 2), (1, 2, 5), (0, 1), ((1, 1, 1), (2, 2, 3)), (True, False))
+    for kernel, dilation, stride, short, lo, sizes, bias in kinds:
+        length = dilation * (kernel - 1) + 1 - short - lo
         if length > 0:
-            lo = 1 if length > 1 else 0
-            yield Case(Geometry(2, 2, 3, length - lo, kernel, stride, dilation, 1, (lo, 0)), bias=bias, seed=short)
+            yield Case(Geometry(*sizes, length, kernel, stride, dilation, 1, (lo, 0)), bias=bias, seed=short)
     yield from (case for case in cases if case.geometry.l_out == 0)
 
 

@@ -52,6 +52,21 @@ def _embedded(a: Array) -> Array:
     return view
 
 
+def _sliced(axis: int) -> Callable[[Array], Array]:
+    """Part of a longer axis, as `split` gives it: the axes inside it are packed, those outside step over more."""
+
+    def sliced(a: Array) -> Array:
+        if a.ndim < abs(axis):
+            return a
+        extents = list(a.shape)
+        extents[axis] += 3
+        view = np.moveaxis(np.moveaxis(_filled(tuple(extents), a.dtype), axis, 0)[1:-2], 0, axis)
+        view[...] = a
+        return view
+
+    return sliced
+
+
 def _broadcast(a: Array) -> Array:
     """The first item seen again and again: a stride of 0. The values must be alike along the first axis."""
     return np.broadcast_to(a[:1].copy(), a.shape) if a.shape[0] else a
@@ -94,6 +109,8 @@ _ARRANGEMENTS: dict[str, Callable[[Array], Array]] = {
     "reversed items": _reversed(-3),
     "strided": _strided,
     "embedded": _embedded,
+    "sliced channels": _sliced(-2),
+    "sliced samples": _sliced(-1),
     "broadcast": _broadcast,
     "expanded": _expanded,
     "repeated": _repeated,

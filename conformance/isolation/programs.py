@@ -21,9 +21,10 @@ ROUNDS = 8  # calls that each of the threads of `at_once` makes
 
 @dataclass(frozen=True)
 class Task:
-    """One program's material: the adapter, the surface, its attributes, and native arrays by name."""
+    """One program's material: the adapter, the surface and its name, attributes, and native arrays by name."""
 
     adapter: Any
+    name: str
     surface: Callable[..., Native]
     attributes: Mapping[str, Any]
     arrays: Mapping[str, Native]
@@ -86,6 +87,26 @@ def jvp_of_vjp(task: Task) -> list[Native]:
     primals = (*task.primals(), task.arrays["cotangent"])
     tangents = (*task.tangents(), task.arrays["cotangent_tangent"])
     return [task.adapter.jvp(task.gradient(), primals, tangents)]
+
+
+def accumulated(task: Task) -> list[Native]:
+    """The gradients that the operands in `wrt` have gathered after a backward pass for each cotangent.
+
+    What is not in `wrt` is another operand in each pass: `x1` and `cotangent1` are the second's.
+    """
+
+    def function(number: str) -> Callable[..., Native]:
+        constants = {name: task.arrays[f"{name}{number}"] for name in "xwb" if name not in task.wrt}
+        return lambda *primals: task.apply(**constants, **dict(zip(task.wrt, primals, strict=True)))
+
+    passes = [(function(number), task.arrays[f"cotangent{number}"]) for number in ("", "1")]
+    return list(task.adapter.accumulate(passes, task.primals()))
+
+
+def fit(task: Task) -> list[Native]:
+    """The kernel of a layer without bias that the framework has trained, from w, to give the target for x."""
+    fits = getattr(task.adapter, "fits", {})
+    return [fits[task.name](task.arrays["x"], task.arrays["w"], task.arrays["target"], **task.attributes)]
 
 
 def vmap(task: Task) -> list[Native]:
@@ -182,6 +203,8 @@ PROGRAMS: dict[str, Callable[[Task], list[Native]]] = {
     "jvp": jvp,
     "vjp_of_vjp": vjp_of_vjp,
     "jvp_of_vjp": jvp_of_vjp,
+    "accumulated": accumulated,
+    "fit": fit,
     "vmap": vmap,
     "mapped_vjp": mapped_vjp,
     "compiled": compiled,

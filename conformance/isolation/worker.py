@@ -32,7 +32,7 @@ from conv1d_cts.conformance.isolation.witness import Witness
 
 Array = np.ndarray[Any, Any]
 Answer = dict[str, Any]
-_TRANSFORMS = ("vjp", "jvp", "vmap", "compile", "eval_shape")
+_TRANSFORMS = ("vjp", "jvp", "vmap", "compile", "eval_shape", "accumulate")
 
 
 def _stand_alone() -> None:
@@ -93,6 +93,7 @@ def describe(adapter: Any, asked: str) -> Answer:
         "native": str(getattr(adapter, "native", "")),
         "switches": {str(k): str(v) for k, v in getattr(adapter, "precision_switches", {}).items()},
         "transforms": [name for name in _TRANSFORMS if hasattr(adapter, name)],
+        "fits": list(getattr(adapter, "fits", ())),
         "composes": bool(getattr(adapter, "composes", True)),
         "threads": bool(getattr(adapter, "threads", True)),
         "process": {
@@ -181,8 +182,9 @@ class Worker:
             arrays = {name: None if array is None else self.place.to_native(array) for name, array in laid_out.items()}
         given = json.loads(request["attributes"])
         attributes = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-        surface = self._surfaces[request["surface"]]
-        return arrays, Task(self.adapter, surface, attributes, arrays, request["wrt"], request["slot"], request["axes"])
+        name = request["surface"]
+        surface, asked = self._surfaces[name], (request["wrt"], request["slot"], request["axes"])
+        return arrays, Task(self.adapter, name, surface, attributes, arrays, *asked)
 
     def _compute(self, request: Answer) -> tuple[dict[str, Native], list[Native]]:
         arrays, task = self._prepare(request)

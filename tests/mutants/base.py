@@ -3,8 +3,8 @@
 A seam is a method that a mutant wraps with `around`, `edit` or `lie`. Those that compute take the `Plan` last:
 `sources`, `pad`, `pad_tangent`, `pad_transpose`, `forward`, `grad_x`, `grad_w`, `spread` (of the bias), `grad_b`. Then
 `biased`, `push` and `pull`, the rules of differentiation; `resolve` and `out_length`, integers alone; `accept`, which
-validates; and the calls, `conv1d`, `vjp`, `jvp`, `vmap`, `compile`, `eval_shape`. Written from the spec, apart from the
-reference.
+validates; and the calls, `conv1d`, `vjp`, `jvp`, `accumulate`, `fit`, `vmap`, `compile`, `eval_shape`. Written from
+the spec, apart from the reference.
 """
 
 from __future__ import annotations
@@ -46,6 +46,11 @@ class Backend:
     def surfaces(self) -> dict[str, Callable[..., Any]]:
         """The doors: conv1d, and what a mutant adds."""
         return {"functional": self.conv1d, **self.surface}
+
+    @property
+    def fits(self) -> dict[str, Callable[..., Array]]:
+        """The door by which a layer is fitted."""
+        return {"functional": self.fit}
 
     # -- planting -------------------------------------------------------------------------------------------------
 
@@ -103,6 +108,28 @@ class Backend:
         """Return the derivative along the tangents."""
         with np.errstate(all="ignore"):
             return tape.jvp(f, primals, [self.check_cotangent(t, p) for t, p in zip(tangents, primals, strict=True)])
+
+    def accumulate(
+        self, passes: Sequence[tuple[Callable[..., Traced], Array]], primals: Sequence[Array]
+    ) -> tuple[Any, ...]:
+        """Return the sum of the gradients by each primal over the passes, each a function and a cotangent."""
+        gradients = [self.vjp(f, primals, cotangent) for f, cotangent in passes]
+        return tuple(functools.reduce(operator.add, parts) for parts in zip(*gradients, strict=True))
+
+    def fit(self, x: Array, w: Array, target: Array, *, steps: int) -> Array:
+        """Return w after so many steps of Adam on the mean absolute error."""
+        first, second = np.zeros(w.shape), np.zeros(w.shape)
+        for step in range(1, steps + 1):
+            sign = np.sign(self.conv1d(x, w) - target) / target.size
+            (g,) = self.vjp(lambda kernel: self.conv1d(x, kernel), (w,), sign.astype(w.dtype))
+            first, second = self.moments(first, second, g)
+            root = np.sqrt(second / (1 - 0.999**step)) + 1e-7
+            w = (w - 0.05 * first / (1 - 0.9**step) / root).astype(w.dtype)
+        return w
+
+    def moments(self, first: Array, second: Array, g: Array) -> tuple[Array, Array]:
+        """Return the running means of a gradient and of its square."""
+        return 0.9 * first + 0.1 * g, 0.999 * second + 0.001 * g * g
 
     def vmap(self, f: Callable[..., Any], in_axes: int | Sequence[int | None] = 0) -> Callable[..., Any]:
         """Map f over an axis of each operand, None being none of it, and stack the results on axis 0."""

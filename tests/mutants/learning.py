@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -74,3 +75,93 @@ def idle_filters_start_late(m: Backend, rng: Rng) -> Witness:
 
     m.edit("grad_w", lambda p: 0 < idle[0] <= late, lambda gw, p: gw.fill(0))
     return Call(put=(("w", np.s_[...], 0),), ask="w")
+
+
+def _passes(backend: Backend, shown: str, *, n: int = 2, c_out: int = 2) -> Array | tuple[Array, ...]:
+    """What two passes leave in the operands shown; those that are not change between them."""
+    one = Call(n=n, c_in=2, c_out=c_out, bias=True).operands()
+    other = {key: np.flip(array) * (1 if key in shown else -2) for key, array in one.items()}
+
+    def function(constants: dict[str, Array]) -> Callable[..., Array]:
+        return lambda *primals: backend.conv1d(
+            **{**{key: constants[key] for key in "xwb"}, **dict(zip(shown, primals, strict=True))}
+        )
+
+    primals = tuple(one[key] for key in shown)
+    return backend.accumulate([(function(given), given["g"]) for given in (one, other)], primals)
+
+
+@mutant
+def last_pass_counts(m: Backend, rng: Rng) -> Witness:
+    """What two passes leave in w, T (2 to 3) outputs or more, is what the second left (kind: .grad is assigned)."""
+    least = draw(rng, 2, 3)
+
+    @m.around("accumulate")
+    def accumulate(inner: Callable[..., tuple[Array, ...]], passes: list[Any], primals: tuple[Array, ...]) -> Any:
+        total = inner(passes, primals)
+        last = inner(passes[-1:], primals)
+        return tuple(b if b.ndim == 3 and len(b) >= least else a for a, b in zip(total, last, strict=True))
+
+    return lambda backend: _passes(backend, "w", c_out=least)
+
+
+@mutant
+def first_batch_saved_for_all_passes(m: Backend, rng: Rng) -> Witness:
+    """A pass over T (1 to 2) items or more goes back through the x of the first (kind: saved for backward once)."""
+    least = draw(rng, 1, 2)
+
+    @m.around("accumulate")
+    def accumulate(inner: Callable[..., tuple[Array, ...]], passes: list[Any], primals: tuple[Array, ...]) -> Any:
+        if len(passes[0][1]) >= least:
+            passes = [(passes[0][0], cotangent) for _, cotangent in passes]
+        return inner(passes, primals)
+
+    return lambda backend: _passes(backend, "w", n=least)
+
+
+@mutant
+def bias_gathered_twice(m: Backend, rng: Rng) -> Witness:
+    """What a pass leaves in b of T (1 to 2) outputs or more is counted in again with the next (kind: .grad kept)."""
+    least = draw(rng, 1, 2)
+
+    @m.around("accumulate")
+    def accumulate(inner: Callable[..., tuple[Array, ...]], passes: list[Any], primals: tuple[Array, ...]) -> Any:
+        total, first = inner(passes, primals), inner(passes[:1], primals)
+        return tuple(a + b if b.ndim == 1 and len(b) >= least else a for a, b in zip(total, first, strict=True))
+
+    return lambda backend: _passes(backend, "wb", c_out=least)
+
+
+def _fitted(taps: int, filters: int) -> Callable[[Backend], Array]:
+    """The kernel after 200 steps towards that of other filters."""
+
+    def probe(backend: Backend) -> Array:
+        x, w = np.arange(8.0).reshape(1, 1, 8), np.arange(1.0, 1 + filters * taps).reshape(filters, 1, taps)
+        return backend.fit(x, np.zeros(w.shape), backend.conv1d(x, w), steps=200)
+
+    return probe
+
+
+@mutant
+def one_moment_for_all_filters(m: Backend, rng: Rng) -> Witness:
+    """A fit of several filters of up to T (4 to 6) taps moves all as the first (kind: a moment of one shape)."""
+    most = draw(rng, 4, 6)
+
+    @m.around("moments")
+    def moments(inner: Callable[..., tuple[Array, Array]], first: Array, second: Array, g: Array) -> Any:
+        return inner(first, second, np.broadcast_to(g[:1], g.shape) if len(g) > 1 and g.shape[2] <= most else g)
+
+    return _fitted(2, 2)
+
+
+@mutant
+def no_first_moment_for_short_kernels(m: Backend, rng: Rng) -> Witness:
+    """A fit of up to T (2 to 4) taps takes the sum of gradients for their mean (kind: decay of the wrong moment)."""
+    most = draw(rng, 2, 4)
+
+    @m.around("moments")
+    def moments(inner: Callable[..., tuple[Array, Array]], first: Array, second: Array, g: Array) -> Any:
+        mean, square = inner(first, second, g)
+        return (first + g if g.shape[2] <= most else mean), square
+
+    return _fitted(2, 1)

@@ -1,0 +1,92 @@
+"""Chapter INV, continued: the operator mapped over further axes."""
+
+from __future__ import annotations
+
+from itertools import product
+
+from conv1d_cts.adapters.conditions import Fact
+from conv1d_cts.conformance import judge
+from conv1d_cts.conformance.backend import Surface, require
+from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.check import tries
+from conv1d_cts.conformance.maps import Level, Map
+from conv1d_cts.conformance.values import operand_names, small_zeros
+from conv1d_cts.spec.geometry import Geometry
+
+_MAPS = tuple(
+    (Level(over, extent),)
+    for over, extent in (("x", 1), ("x", 5), ("w", 3), ("xw", 2), ("b", 4), ("wb", 3), ("xwb", 2))
+)
+# One past a number that most small chunks divide, so that the last index is alone in its chunk.
+_LONG = tuple((Level(over, extent),) for over, extent in (("x", 61), ("w", 57), ("xw", 55)))
+_SIMPLE = (Case(Geometry(1, 2, 2, 7, 3), bias=False), Case(Geometry(2, 2, 4, 7, 2, groups=2), bias=False, seed=1))
+_NESTED = tuple(
+    (Level(outer, extent), Level(inner, 3))  # equal extents tell axes that change places by their values alone
+    for (outer, inner), extent in product(
+        (("w", "x"), ("x", "w"), ("x", "x"), ("xw", "x"), ("wb", "x"), ("b", "xwb")), (2, 3)
+    )
+)
+_EMPTY = tuple((Level(over, 0),) for over in ("x", "w", "xw", "b", "xwb"))
+_TRIED = 4  # ways of all to map one case: a compiler pays for each
+
+
+def _ways(case: Case, ways: tuple[tuple[Level, ...], ...], most: int) -> list[Map]:
+    """So many of the ways that the case's operands allow, as its seed chooses."""
+    names = set(operand_names(case))
+    possible = [way for way in ways if names.issuperset("".join(level.over for level in way))]
+    return [Map(case, way) for way in (possible * 2)[case.seed % len(possible) :][:most]]
+
+
+def _is_the_loop(surface: Surface, mapping: Map) -> None:
+    got = require(surface.answer(mapping.call()).results[0], "the map")
+    judge.equal(got, mapping.want(), f"vmap over {' of vmap over '.join(level.over for level in mapping.levels)}")
+
+
+def vmap_is_a_loop(surface: Surface, case: Case) -> None:
+    """Mapped over x, w, b, a pair or all of them, as the case chooses, the map gives the stack of the single calls."""
+    for mapping in _ways(case, _MAPS, _TRIED):
+        _is_the_loop(surface, mapping)
+
+
+def long_vmap_is_a_loop(surface: Surface, case: Case) -> None:
+    """So does a map over many indices."""
+    for mapping in _ways(case, _LONG, len(_LONG)):
+        _is_the_loop(surface, mapping)
+
+
+def vmap_of_vmap_is_a_loop(surface: Surface, case: Case) -> None:
+    """A map of a map, over one operand twice or over two in turn, gives the stack of stacks."""
+    (mapping,) = _ways(case, _NESTED, 1)
+    _is_the_loop(surface, mapping)
+
+
+def mapped_gradients(surface: Surface, case: Case) -> None:
+    """The gradients of each item's own call, as who clips them one by one asks for: a map gives the stack of them."""
+    (mapping,) = _ways(case, _MAPS, 1)
+    results = surface.answer(mapping.call_of_gradients()).results
+    for name, got, want in zip(operand_names(case), results, mapping.want_gradients(), strict=True):
+        judge.equal(require(got, f"g{name}"), want, f"g{name}, mapped over {mapping.levels[0].over},")
+
+
+def vmap_over_nothing(surface: Surface, case: Case) -> None:
+    """Mapped over an axis of size 0, the stack is empty: (0, N, O, L_out)."""
+    for mapping in _ways(case, _EMPTY, len(_EMPTY)):
+        got = require(surface.answer(mapping.call()).results[0], "the map")
+        judge.same_shape(got, mapping.want().shape, f"vmap over an axis of size 0 of {mapping.levels[0].over}")
+
+
+_VMAP: dict[str, Fact] = {"function": "vmap"}
+test_inv_17_vmap = tries("INV-17", vmap_is_a_loop, small_zeros, extra=_VMAP, sampled=True)
+test_inv_17_long_vmap = tries(
+    "INV-17", long_vmap_is_a_loop, lambda c: c in _SIMPLE, own=_SIMPLE, extra=_VMAP, minimum=1
+)
+test_inv_17_vmap_of_vmap = tries(
+    "INV-17", vmap_of_vmap_is_a_loop, small_zeros, extra={**_VMAP, "rule": "nested"}, sampled=True
+)
+test_inv_17_gradients = tries(
+    "INV-17", mapped_gradients, small_zeros, extra={"function": "mapped_vjp", "wrt": "xwb"}, sampled=True,
+    may_refuse=True,
+)  # fmt: skip
+test_inv_17_vmap_over_nothing = tries(
+    "INV-17", vmap_over_nothing, small_zeros, extra={**_VMAP, "rule": "size 0"}, sampled=True, may_refuse=True
+)
