@@ -12,6 +12,8 @@ from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.conformance.values import non_empty, operand_names
 
+HALVES = ("float16", "bfloat16")
+
 
 def recipe(name: str) -> Callable[[Case], Case]:
     """What gives a case the data of that recipe."""
@@ -42,6 +44,17 @@ def gradients_within(unit: Callable[[str], float]) -> Callable[[Surface, Case], 
 def own_unit(dtype: str) -> float:
     """The unit roundoff of the dtype itself."""
     return bounds.UNIT_ROUNDOFF[dtype]
+
+
+def single_unit(dtype: str) -> float:
+    """The unit roundoff of float32, in which halves are to be added up (ACC-5)."""
+    return bounds.UNIT_ROUNDOFF["float32"]
+
+
+def halves_under_zeros(case: Case) -> bool:
+    """Halves, explicitly padded with zeros, that give something to compute (ACC-5)."""
+    explicit = not isinstance(case.geometry.padding, str) and case.padding_mode == "zeros"
+    return non_empty(case) and explicit and case.dtype in HALVES
 
 
 def few_terms(case: Case) -> bool:

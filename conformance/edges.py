@@ -93,8 +93,8 @@ def blocks() -> Iterator[Case]:
 
 
 def past_tiles() -> Iterator[Case]:
-    """Outputs one past a number that most widths of a tile divide, so that the last one is alone in its tile."""
-    for l_out, (stride, dilation) in product((721, 841, 961, 1009), ((1, 1), (2, 1), (1, 2))):
+    """Outputs one past a multiple of each width of a tile, 8 to 112 by eights: the last one is alone in its tile."""
+    for l_out, (stride, dilation) in product((721, 841, 961, 1009, 1145), ((1, 1), (2, 1), (1, 2))):
         length = (l_out - 1) * stride + 2 * dilation + 1
         yield Case(Geometry(1, 2, 2, length, 3, stride, dilation), seed=l_out)
 

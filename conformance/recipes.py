@@ -109,6 +109,11 @@ def _gaussian(rng: np.random.Generator, case: Case) -> Callable[[tuple[int, ...]
 _WIDE_EXPONENTS = {"float16": 5, "bfloat16": 50, "float32": 50, "complex64": 50}
 
 
+_UNEVEN_EXPONENTS = {
+    "float16": (-3, 14), "bfloat16": (-100, 50), "float32": (-100, 50), "complex64": (-100, 50),
+}  # fmt: skip
+
+
 def _wide(rng: np.random.Generator, case: Case) -> Callable[[tuple[int, ...]], Array]:
     reach = _WIDE_EXPONENTS.get(case.dtype, 400)
     return lambda shape: rng.standard_normal(shape) * np.exp2(rng.integers(-reach, reach // 2, shape))
@@ -148,8 +153,8 @@ def _cancel(x: Array, w: Array) -> None:
 def _part(rng: np.random.Generator, case: Case, arrays: dict[str, Array]) -> None:
     """Multiply each item of x, each filter of w or each channel of gy, by the case's seed, by a power of two."""
     name, axis = (("x", 0), ("w", 0), ("cotangent", 1))[case.seed % 3]
-    reach = _WIDE_EXPONENTS.get(case.dtype, 400)
-    exponents = rng.integers(-2 * reach, reach, arrays[name].shape[axis], endpoint=True)
+    lowest, highest = _UNEVEN_EXPONENTS.get(case.dtype, (-800, 400))
+    exponents = rng.permutation(np.linspace(lowest, highest, arrays[name].shape[axis]).round())
     scale = np.exp2(exponents).reshape([-1 if i == axis else 1 for i in range(3)])
     arrays[name][...] = (arrays[name] * scale).astype(arrays[name].dtype)
 

@@ -11,12 +11,15 @@ import numpy as np
 
 from conv1d_cts.conformance import bounds, judge
 from conv1d_cts.conformance.accuracy import (
+    HALVES,
     few_terms,
     forward_within,
     gradients_within,
+    halves_under_zeros,
     own_unit,
     recipe,
     single_product,
+    single_unit,
 )  # fmt: skip
 from conv1d_cts.conformance.backend import Surface, call_of, require
 from conv1d_cts.conformance.cases import Case
@@ -26,8 +29,6 @@ from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.recipes import Operands, operands
 from conv1d_cts.conformance.values import VJP, non_empty, operand_names
 from conv1d_cts.spec.geometry import Geometry
-
-_HALVES = ("float16", "bfloat16")
 
 _BLOCKS = [*blocks(), *pointwise_blocks()]  # where kernels for matrices begin, and with them other arithmetic
 test_acc_1_gaussian = tries("ACC-1", forward_within(own_unit), non_empty, own=_BLOCKS, prepare=recipe("gaussian"))
@@ -80,28 +81,19 @@ test_acc_3_last_bit = tries("ACC-3", _last_bit("float64"), non_empty, prepare=si
 test_acc_4_last_bit = tries("ACC-4", _last_bit("float32"), non_empty, prepare=single_product("float32"), sampled=True)
 
 
-def _single(dtype: str) -> float:
-    return bounds.UNIT_ROUNDOFF["float32"]
-
-
-def _explicit_zeros(case: Case) -> bool:
-    explicit = not isinstance(case.geometry.padding, str) and case.padding_mode == "zeros"
-    return non_empty(case) and explicit and case.dtype in _HALVES
-
-
 def _long_sums() -> Iterator[Case]:
     """Halves with many terms in the sums of y, of gx, and of gw and gb: n around powers of two."""
-    for dtype, n in product(_HALVES, (33, 129, 511, 2049)):
+    for dtype, n in product(HALVES, (33, 129, 511, 2049)):
         for c_in, c_out, length in ((n, 2, 4), (2, n, 4), (2, 2, n)):
             yield Case(Geometry(2, c_in, c_out, length, 1), dtype, seed=n)
 
 
 test_acc_5_forward = tries(
-    "ACC-5", forward_within(_single), _explicit_zeros, own=_long_sums(),
+    "ACC-5", forward_within(single_unit), halves_under_zeros, own=_long_sums(),
     prepare=lambda c: replace(c, recipe="gaussian", bias=False),
 )  # fmt: skip
 test_acc_5_gradients = tries(
-    "ACC-5", gradients_within(_single), _explicit_zeros, own=_long_sums(), prepare=recipe("gaussian"), extra=VJP
+    "ACC-5", gradients_within(single_unit), halves_under_zeros, own=_long_sums(), prepare=recipe("gaussian"), extra=VJP
 )
 
 

@@ -17,8 +17,8 @@ _MAPS = tuple(
     (Level(over, extent),)
     for over, extent in (("x", 1), ("x", 5), ("w", 3), ("xw", 2), ("b", 4), ("wb", 3), ("xwb", 2))
 )
-# One past a number that most small chunks divide, so that the last index is alone in its chunk.
-_LONG = tuple((Level(over, extent),) for over, extent in (("x", 61), ("w", 57), ("xw", 55)))
+# Each chunk of 4 to 12 divides one of these but for one index, which is alone in the last chunk.
+_LONG = tuple((Level(over, extent),) for over, extent in (("x", 61), ("w", 57), ("xw", 55), ("x", 45)))
 _SIMPLE = (Case(Geometry(1, 2, 2, 7, 3), bias=False), Case(Geometry(2, 2, 4, 7, 2, groups=2), bias=False, seed=1))
 _NESTED = tuple(
     (Level(outer, extent), Level(inner, 3))  # equal extents tell axes that change places by their values alone

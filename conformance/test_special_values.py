@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import chain, product
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,14 @@ from conv1d_cts.conformance import judge, oracle
 from conv1d_cts.conformance.backend import Flaw, Surface, Violation
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
-from conv1d_cts.conformance.edges import long_filters
+from conv1d_cts.conformance.edges import long_filters, named_pads, wide_pads
 from conv1d_cts.conformance.recipes import Operands, operands
-from conv1d_cts.conformance.values import VJP, non_empty, operand_names, read_samples, with_bias
+from conv1d_cts.conformance.values import VJP, largest_extent, non_empty, operand_names, read_samples, with_bias
+from conv1d_cts.spec.padding import PADDING_MODES
 
 Array = np.ndarray[Any, Any]
 _SMALL = 256
+_MODES = [mode for mode in PADDING_MODES if mode != "zeros"]
 
 
 def _chosen(case: Case, shape: tuple[int, ...], salt: int) -> tuple[int, ...]:
@@ -93,6 +96,17 @@ def unread_are_not_seen(surface: Surface, case: Case) -> None:
         judge.equal(surface.conv1d(case, replace(given, x=x)), want, f"y around unread samples of {value}")
 
 
+def edges_are_shown_as_they_are(surface: Surface, case: Case) -> None:
+    """A NaN or an infinity at either end of the input is in y where a mode shows it, and nowhere else."""
+    n, channel, _ = _chosen(case, case.geometry.x_shape, 0)
+    for value, end in product((np.nan, np.inf), (0, -1)):
+        given = _scaled(operands(case), _BESIDE["x"])
+        x = given.x.copy()
+        x[n, channel, end] = value
+        placed = replace(given, x=x)
+        judge.equal(surface.conv1d(case, placed), _oracle(case, placed), f"y beside {value} at end {end} of x")
+
+
 def agrees_with(name: str, *values: float) -> Callable[[Surface, Case], None]:
     """A body: with `values` placed in operand `name`, y is the formula's under IEEE 754."""
 
@@ -110,6 +124,12 @@ def _unpadded(case: Case) -> bool:
 
 test_val_1_nan_is_seen = tries("VAL-1", nan_reaches_its_readers, _small_zeros)
 test_val_2_nothing_else_is = tries("VAL-2", others_are_untouched, _small_zeros, own=long_filters())
+test_val_2_modes = tries(
+    "VAL-2",
+    edges_are_shown_as_they_are,
+    lambda c: c.padding_mode != "zeros" and non_empty(c) and largest_extent(c) <= _SMALL,
+    own=[*chain.from_iterable(pads(mode) for mode in _MODES for pads in (wide_pads, named_pads))],
+)
 test_val_2_gaps = tries("VAL-2", unread_are_not_seen, lambda c: _small_zeros(c) and _unread(c).size > 0)
 test_val_3_infinity = tries("VAL-3", agrees_with("x", np.inf), _small_zeros)
 test_val_3_infinities_of_both_signs = tries("VAL-3", agrees_with("x", np.inf, -np.inf, np.inf, -np.inf), _small_zeros)

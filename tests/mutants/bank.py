@@ -69,6 +69,20 @@ CHAPTER_FILES = (
     "blind.releases_numbers",
     "blind.releases_calls",
     "blind.releases_state",
+    "blind.heuristics_forward",
+    "blind.heuristics_gradients",
+    "blind.heuristics_higher",
+    "blind.heuristics_numeric",
+    "blind.heuristics_padding",
+    "blind.clauses_accuracy",
+    "blind.clauses_derivatives",
+    "blind.clauses_errors",
+    "blind.clauses_gradients",
+    "blind.clauses_operator",
+    "blind.clauses_padding",
+    "blind.clauses_state",
+    "blind.clauses_transforms",
+    "blind.clauses_values",
 )
 for _file in CHAPTER_FILES:
     import_module(f"tests.mutants.{_file}")
