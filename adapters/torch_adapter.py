@@ -229,7 +229,8 @@ def accumulate(passes: Sequence[tuple[Callable[..., Any], Any]], primals: tuple[
 
 def fit(x: Any, w: Any, target: Any, *, steps: int) -> Any:
     """The kernel of nn.Conv1d after so many steps of torch.optim.Adam on torch.nn.L1Loss."""
-    module, loss = torch.nn.Conv1d(w.shape[1], w.shape[0], w.shape[2], bias=False, dtype=w.dtype), torch.nn.L1Loss()
+    sizes, loss = (w.shape[1], w.shape[0], w.shape[2]), torch.nn.L1Loss()
+    module = torch.nn.Conv1d(*sizes, bias=False, device=w.device, dtype=w.dtype)
     module.load_state_dict({"weight": w})
     optimizer = torch.optim.Adam(module.parameters(), lr=0.05, eps=1e-7)
     for _ in range(steps):

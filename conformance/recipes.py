@@ -150,7 +150,7 @@ def _cancel(x: Array, w: Array) -> None:
     x[:, 1:channels:2] = x[:, 0:channels:2]
 
 
-def _part(rng: np.random.Generator, case: Case, arrays: dict[str, Array]) -> None:
+def _set_apart(rng: np.random.Generator, case: Case, arrays: dict[str, Array]) -> None:
     """Multiply each item of x, each filter of w or each channel of gy, by the case's seed, by a power of two."""
     name, axis = (("x", 0), ("w", 0), ("cotangent", 1))[case.seed % 3]
     lowest, highest = _UNEVEN_EXPONENTS.get(case.dtype, (-800, 400))
@@ -189,7 +189,7 @@ def operands(case: Case) -> Operands:
     if case.recipe == "cancelling":
         _cancel(arrays["x"], arrays["w"])
     if case.recipe == "uneven":
-        _part(rng, case, arrays)
+        _set_apart(rng, case, arrays)
     if case.layout == "repeated":
         _repeat(arrays["cotangent"], _ALIKE[case.seed % len(_ALIKE)])
     x, w, b, cotangent = finish(arrays).values()
