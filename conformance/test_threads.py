@@ -32,9 +32,9 @@ _MODES = tuple(
     Case(Geometry(2, 2, 3, 13, 3, padding=pads), "float32", False, mode, 1.5 if mode == "constant" else 0)
     for mode, pads in product(PADDING_MODES[1:], _PADS)
 )
-_SUMS = tuple(
-    Case(Geometry(2, 16, 4, 20, 3), dtype, bias=False, recipe="gaussian", seed=seed)
-    for seed, dtype in enumerate(("float32", "float64", "bfloat16", "float16"))
+_SUMS = tuple(  # three of each dtype, since a surface may have one of them alone
+    Case(Geometry(2, 16, 4, length, 3), dtype, bias=False, recipe="gaussian", seed=length)
+    for dtype, length in product(("float32", "float64", "bfloat16", "float16"), (20, 33, 50))
 )
 
 
