@@ -3,7 +3,7 @@
 lattice    integers so small that every partial sum is exact in the dtype: any honest arithmetic gives the same bits
 gaussian   standard normal values
 wide       standard normal values times powers of two over the exponent range that a product survives
-uneven     standard normal values; the items of x, the filters of w or the channels of gy have magnitudes far apart
+uneven     numbers of one binary exponent; items of x, filters of w or channels of gy are powers of two apart
 cancelling products that come in pairs of opposite sign, so that the sum is far smaller than its terms
 zeros      nothing else, in every operand
 """
@@ -109,7 +109,11 @@ def _gaussian(rng: np.random.Generator, case: Case) -> Callable[[tuple[int, ...]
 _WIDE_EXPONENTS = {"float16": 5, "bfloat16": 50, "float32": 50, "complex64": 50}
 
 
-_UNEVEN_EXPONENTS = {
+def _of_one_exponent(rng: np.random.Generator, case: Case) -> Callable[[tuple[int, ...]], Array]:
+    return lambda shape: rng.uniform(1, 2 - 2**-7, shape) * rng.choice(np.array([-1, 1]), shape)
+
+
+_UNEVEN_EXPONENTS = {  # of which twice the highest power is in range
     "float16": (-3, 14), "bfloat16": (-100, 50), "float32": (-100, 50), "complex64": (-100, 50),
 }  # fmt: skip
 
@@ -127,7 +131,7 @@ _DRAWS = {
     "lattice": _lattice,
     "gaussian": _gaussian,
     "wide": _wide,
-    "uneven": _gaussian,
+    "uneven": _of_one_exponent,
     "cancelling": _gaussian,
     "zeros": _zeros,
 }
