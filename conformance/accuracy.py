@@ -9,9 +9,10 @@ from conv1d_cts.conformance import bounds, judge
 from conv1d_cts.conformance.backend import Surface
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.judge import Accuracy
-from conv1d_cts.conformance.recipes import operands
+from conv1d_cts.conformance.recipes import Operands, operands
 from conv1d_cts.conformance.values import non_empty, operand_names
 
+Within = Callable[[bounds.Array, bounds.Judged, str], Accuracy]
 HALVES = ("float16", "bfloat16")
 
 
@@ -20,12 +21,26 @@ def recipe(name: str) -> Callable[[Case], Case]:
     return lambda case: replace(case, recipe=name)
 
 
+def judged_forward(
+    surface: Surface, case: Case, given: Operands, unit: float, within: Within = judge.within
+) -> Accuracy:
+    """How near y comes to the bound of an accumulation with that unit roundoff. Raises Violation beyond it."""
+    return within(surface.conv1d(case, given), bounds.forward(case, given, unit), "y")
+
+
+def judged_gradients(
+    surface: Surface, case: Case, given: Operands, unit: float, within: Within = judge.within
+) -> Accuracy:
+    """The same of gx, gw and gb, asked for jointly."""
+    judged, got = bounds.gradients(case, given, unit), surface.vjp(case, given, operand_names(case))
+    return judge.worst([within(grad, judged[name], f"g{name}") for name, grad in got.items()])
+
+
 def forward_within(unit: Callable[[str], float]) -> Callable[[Surface, Case], Accuracy]:
     """A body: y within the bound of an accumulation with that unit roundoff."""
 
     def body(surface: Surface, case: Case) -> Accuracy:
-        given = operands(case)
-        return judge.within(surface.conv1d(case, given), bounds.forward(case, given, unit(case.dtype)), "y")
+        return judged_forward(surface, case, operands(case), unit(case.dtype))
 
     return body
 
@@ -34,9 +49,7 @@ def gradients_within(unit: Callable[[str], float]) -> Callable[[Surface, Case], 
     """A body: gx, gw and gb within the bound of an accumulation with that unit roundoff."""
 
     def body(surface: Surface, case: Case) -> Accuracy:
-        given, judged = operands(case), bounds.gradients(case, operands(case), unit(case.dtype))
-        got = surface.vjp(case, given, operand_names(case))
-        return judge.worst([judge.within(grad, judged[name], f"g{name}") for name, grad in got.items()])
+        return judged_gradients(surface, case, operands(case), unit(case.dtype))
 
     return body
 

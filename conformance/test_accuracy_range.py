@@ -12,10 +12,13 @@ import numpy as np
 
 from conv1d_cts.conformance import bounds, judge, oracle
 from conv1d_cts.conformance.accuracy import (
+    Within,
     few_terms,
     forward_within,
     gradients_within,
     halves_under_zeros,
+    judged_forward,
+    judged_gradients,
     own_unit,
     recipe,
     single_product,
@@ -27,7 +30,7 @@ from conv1d_cts.conformance.check import tries
 from conv1d_cts.conformance.edges import long_filters
 from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.recipes import Operands, most_products, operands
-from conv1d_cts.conformance.values import VJP, non_empty, operand_names
+from conv1d_cts.conformance.values import VJP, non_empty
 from conv1d_cts.spec.geometry import Geometry
 
 # The binary exponents of normal numbers; of float64 those that the judge's error-free products survive (Theorem 5).
@@ -120,18 +123,14 @@ def overflow_is_no_number(*names: str) -> Callable[[Surface, Case], Accuracy]:
     """A body: beside sums that overflow, y is within its bound wherever it is finite: no saturation, no remainder."""
 
     def body(surface: Surface, case: Case) -> Accuracy:
-        given = _with_largest(case, names)
-        return _finite_only(surface.conv1d(case, given), bounds.forward(case, given, own_unit(case.dtype)), "y")
+        return judged_forward(surface, case, _with_largest(case, names), own_unit(case.dtype), _finite_only)
 
     return body
 
 
 def overflow_in_gradients(surface: Surface, case: Case) -> Accuracy:
     """The same of gx, gw and gb, with the largest finite numbers in the cotangent."""
-    given = _with_largest(case, ("cotangent",))
-    judged = bounds.gradients(case, given, own_unit(case.dtype))
-    got = surface.vjp(case, given, operand_names(case))
-    return judge.worst([_finite_only(grad, judged[name], f"g{name}") for name, grad in got.items()])
+    return judged_gradients(surface, case, _with_largest(case, ("cotangent",)), own_unit(case.dtype), _finite_only)
 
 
 _FILTERS = tuple(replace(case, recipe="lattice") for case in long_filters())
@@ -216,7 +215,7 @@ test_acc_8_wide_exponents_in_gradients = tries(
 )
 
 
-def _in_range(case: Case) -> Callable[[bounds.Array, bounds.Judged, str], Accuracy]:
+def _in_range(case: Case) -> Within:
     """How a result of uneven operands is judged: float16 alone may overflow on them."""
     return _finite_only if case.dtype == "float16" else judge.within
 
@@ -225,8 +224,7 @@ def uneven_within(unit: Callable[[str], float]) -> Callable[[Surface, Case], Acc
     """A body: y is within its bound beside others that are larger by powers of two."""
 
     def body(surface: Surface, case: Case) -> Accuracy:
-        given = operands(case)
-        return _in_range(case)(surface.conv1d(case, given), bounds.forward(case, given, unit(case.dtype)), "y")
+        return judged_forward(surface, case, operands(case), unit(case.dtype), _in_range(case))
 
     return body
 
@@ -235,9 +233,7 @@ def uneven_gradients_within(unit: Callable[[str], float]) -> Callable[[Surface, 
     """A body: so are gx, gw and gb."""
 
     def body(surface: Surface, case: Case) -> Accuracy:
-        given, judged = operands(case), bounds.gradients(case, operands(case), unit(case.dtype))
-        got = surface.vjp(case, given, operand_names(case))
-        return judge.worst([_in_range(case)(grad, judged[name], f"g{name}") for name, grad in got.items()])
+        return judged_gradients(surface, case, operands(case), unit(case.dtype), _in_range(case))
 
     return body
 
@@ -263,8 +259,7 @@ test_acc_8_uneven_rows_in_gradients = _uneven(
 def equal_weights_within(surface: Surface, case: Case) -> Accuracy:
     """Y is within its bound where all weights are 1, as in a moving average: no running sum carries old errors on."""
     given = operands(case)
-    given = replace(given, w=np.ones_like(given.w))
-    return judge.within(surface.conv1d(case, given), bounds.forward(case, given, own_unit(case.dtype)), "y")
+    return judged_forward(surface, case, replace(given, w=np.ones_like(given.w)), own_unit(case.dtype))
 
 
 def _moving_averages() -> Iterator[Case]:
@@ -292,8 +287,7 @@ def every_exponent_within(name: str) -> Callable[[Surface, Case], Accuracy]:
     """A body: a normal number of any exponent in an operand, times 1, comes back within its bound."""
 
     def body(surface: Surface, case: Case) -> Accuracy:
-        given = _every_exponent(case, name)
-        return judge.within(surface.conv1d(case, given), bounds.forward(case, given, own_unit(case.dtype)), "y")
+        return judged_forward(surface, case, _every_exponent(case, name), own_unit(case.dtype))
 
     return body
 
