@@ -6,7 +6,6 @@ that shows between several calls has a script that makes them all, in their orde
 
 from __future__ import annotations
 
-import base64
 import re
 import subprocess
 import tempfile
@@ -19,21 +18,16 @@ from typing import Any
 import numpy as np
 
 from conv1d_cts.adapters import scripts
+from conv1d_cts.conformance import script_calls
 from conv1d_cts.conformance.backend import Answer, Backend, Call, Flaw, Last, Violation
 from conv1d_cts.conformance.isolation.arrange import arrange, in_memory
 from conv1d_cts.conformance.isolation.process import Died, Interpreter
-from conv1d_cts.conformance.isolation.wire import dtype_of
+from conv1d_cts.conformance.script_literals import Unwritten, literal
 
 Array = np.ndarray[Any, Any]
-_LITERAL = 600  # characters; a longer operand is written as its bytes
-_MOST = 2000  # characters; a still longer one is not written
 _LINES = 15  # of a script
 _SECONDS = 60  # for a framework to load, and one call
 _MODULES = ("base64", "contextlib", "ml_dtypes", "numpy as np")
-
-
-class Unwritten(Exception):  # noqa: N818 - what became of the script
-    """No script can show the fault; the message says why."""
 
 
 def written(backend: Backend, last: Last | None, problem: Violation | Died) -> dict[str, Any]:
@@ -107,22 +101,24 @@ class _Writer:
 
     def literals(self) -> dict[str, str]:
         """The expression of each array."""
-        return {name: self._array(array) for name, array in self.call.arrays.items() if array is not None}
+        return {name: self._array(name, array) for name, array in self.call.arrays.items() if array is not None}
 
-    def _array(self, array: Array) -> str:
+    def _array(self, name: str, array: Array) -> str:
         """The expression of an array, laid out as the call has it where the framework has strides."""
-        laid_out = in_memory(arrange(array, self.call.layout)) if hasattr(self.macros, "strided") else None
+        layout = self.call.layouts.get(name, self.call.layout)
+        laid_out = in_memory(arrange(array, layout)) if hasattr(self.macros, "strided") else None
         elements, steps = laid_out or (array, ())
-        text = self._macro("array", _literal(elements), array.dtype.name, self.device)
+        text = self._macro("array", literal(elements), array.dtype.name, self.device)
         return self._macro("strided", text, array.shape, steps) if laid_out else text
 
     def _operands(self) -> list[str]:
-        """The template's definitions, and a literal for each array; the tangents share a line."""
-        literals = self.literals()
-        tangents = {name: text for name, text in literals.items() if name.endswith("_tangent")}
-        lines = [f"{name} = {text}" for name, text in literals.items() if name not in tangents]
-        lines += [f"{', '.join(tangents)} = {', '.join(tangents.values())}"] if tangents else []
-        return [*_defined(self.macros, self.surface), *lines]
+        """The template's definitions, and a literal for each array; tangents share a line, and so do further sets."""
+        lines: dict[str, dict[str, str]] = {}
+        for name, text in self.literals().items():
+            shared = "tangents" if name.endswith("_tangent") else re.sub(r"^[a-z]+(?=\d)", "set", name)
+            lines.setdefault(shared, {})[name] = text
+        given = [f"{', '.join(line)} = {', '.join(line.values())}" for line in lines.values()]
+        return [*_defined(self.macros, self.surface, self.call.program), *given]
 
     def _afterwards(self) -> list[str]:
         """The call, whatever comes of it, and an operand's way to the device once more, which must work."""
@@ -143,8 +139,7 @@ class _Writer:
 
     def _memory(self, flaw: Flaw) -> list[str]:
         """The operands named that share memory with a result, or that the call changed: there must be none."""
-        single = self.call.program not in ("vjp", "vjp_of_vjp", "mapped_vjp")
-        results = f"[{self.results()}]" if single else self.results()
+        results = self.results() if script_calls.names(self.call) else f"[{self.results()}]"
         if flaw.kind == "shared":
             given = ", ".join(f"{name!r}: {name}" for name in flaw.want)
             result, operand = self._numpy("result"), self._numpy("given[name]")
@@ -176,15 +171,16 @@ class _Writer:
         ]
 
     def position(self, array: Any, later: bool = False) -> int | None:
-        """Which result of the call, when it came or read again later, the array is."""
+        """Which result of the call, when it came or read again later, the array is; without data there is one."""
+        if self.call.program == "eval_shape":
+            return 0
         results = () if self.answer is None else self.answer.later if later else self.answer.results
         return next((i for i, result in enumerate(results) if result is array), None)
 
     def result(self, position: int, results: str) -> tuple[str, str]:
         """The name of a result and its expression, where `results` is that of all of them."""
-        if self.call.program in ("vjp", "vjp_of_vjp", "mapped_vjp"):
-            return f"g{(*self.call.wrt, 'c')[position]}", f"{results}[{position}]"
-        return "y", results
+        names = script_calls.names(self.call)
+        return (names[position], f"{results}[{position}]") if names else ("y", results)
 
     def element(self, result: str, at: tuple[int, ...]) -> str:
         """The expression of an element as a number of Python."""
@@ -211,43 +207,14 @@ class _Writer:
 
     def results(self) -> str:
         """The expression of what the program gives."""
-        program, wrt = self.call.program, ", ".join(self.call.wrt)
-        bias = "None" if self.call.arrays.get("b") is None else "b"
-        call = self._macro("call", self.surface, bias, **self.call.attributes)
-        if "w" not in self.call.arrays:
-            call = f"(lambda w: {call})(x)"
-        if program == "conv1d":
-            return call
-        function = f"lambda {wrt}: {call}"
-        if program == "vmap":
-            for axes in reversed(self.call.axes):
-                function = self._macro("vmap", function, tuple(self.call.wrt), axes)
-            return f"({function})({wrt})"
-        if program == "mapped_vjp":
-            function = f"lambda {wrt}, c: {self._macro('vjp', function, wrt, 'c')}"
-            for axes in reversed(self.call.axes):
-                function = self._macro("vmap", function, (*self.call.wrt, "c"), axes)
-            return f"({function})({wrt}, cotangent)"
-        if program.endswith("of_vjp"):
-            slot = self.call.wrt.index(self.call.slot)
-            function = f"lambda {wrt}, c: {self._macro('vjp', function, wrt, 'c')}[{slot}]"
-            wrt += ", cotangent"
-        if program.startswith("vjp"):
-            return self._macro("vjp", function, wrt, "cotangent" if program == "vjp" else "outer")
-        if not program.startswith("jvp"):
-            raise Unwritten(f"a script has no calls of the kind {program}")
-        return self._macro("jvp", function, wrt, ", ".join(f"{name.strip()}_tangent" for name in wrt.split(",")))
+        return script_calls.results(self.macros, self.surface, self.call)
 
     def _numpy(self, operand: str) -> str:
         """The expression of an operand as an array of NumPy's: by the framework's own method where it needs one."""
         return self._macro("numpy", operand) if hasattr(self.macros, "numpy") else f"np.asarray({operand})"
 
-    def _macro(self, name: str, *arguments: Any, **keywords: Any) -> str:
-        macro = getattr(self.macros, name, None)
-        unknown = set(keywords) - set(macro.arguments) if macro else set()
-        if macro is None or unknown:
-            raise Unwritten(f"the template has no {name} of {', '.join(sorted(unknown)) or 'a function'}")
-        return str(macro(*arguments, **keywords)).strip()
+    def _macro(self, name: str, *arguments: Any) -> str:
+        return script_calls.expand(self.macros, name, *arguments)
 
 
 @dataclass(frozen=True)
@@ -261,7 +228,7 @@ class _Sequence:
         macros = self.writers[0].macros
         functions: dict[str, str] = {}
         calls = [self._call(number, functions) for number in range(len(self.writers))]
-        defined = [*_defined(macros, self.writers[0].surface), *functions]
+        defined = [*_defined(macros, self.writers[0].surface, self.writers[0].call.program), *functions]
         if flaw.kind == "lost":
             raise Unwritten("several calls were made before the device was asked again")
         if flaw.kind == "died":
@@ -318,10 +285,11 @@ class _Sequence:
         return [f'print("found", found, "where {want} is right")', f"raise SystemExit(not {holds})"]
 
 
-def _defined(macros: Any, surface: str) -> list[str]:
-    """The template's definitions, and what it sets for a surface."""
+def _defined(macros: Any, surface: str, program: str) -> list[str]:
+    """The template's definitions, what it sets for a surface, and what the calls of a program need."""
     settings = str(macros.settings(surface)) if hasattr(macros, "settings") else ""
-    return [line for text in (macros.definitions, settings) for line in text.strip().splitlines()]
+    texts = (macros.definitions, settings)
+    return [*(line for text in texts for line in text.strip().splitlines()), *script_calls.definitions(macros, program)]
 
 
 def _survived(inner: list[str]) -> list[str]:
@@ -361,40 +329,3 @@ def _importing(imports: str, lines: list[str]) -> list[str]:
     if re.search(r"(?<!\w\.)\b(inf|nan)\b", text):
         named.append("from math import inf, nan")
     return [*named, *imports.splitlines(), *lines]
-
-
-def _literal(array: Array) -> str:
-    """The values as an expression: exact in the dtype, nested lists where those are short."""
-    shape = array.shape
-    if not array.size:
-        return f"np.zeros({shape})"
-    wide = array.astype(array.dtype if array.dtype.kind in "iuc" else np.float64)
-    plain = _numbers(wide.tolist())
-    if len(plain) <= _LITERAL:
-        return plain
-    if (wide == wide.flat[0]).all():
-        return f"np.full({shape}, {_numbers(wide.flat[0].item())})"
-    packed = array.astype(_packing(array))
-    text = base64.b85encode(packed.tobytes()).decode()
-    if len(text) > _MOST:
-        raise Unwritten(f"its operands are too large to print: {shape}")
-    return f"np.frombuffer(base64.b85decode({text!r}), {packed.dtype.name!r}).reshape({shape})"
-
-
-def _packing(array: Array) -> np.dtype[Any]:
-    """The smallest dtype of NumPy's own that holds the values."""
-    if (
-        array.dtype.kind != "c"
-        and np.isfinite(array.astype(np.float64)).all()
-        and (array == array.astype(np.int8)).all()
-    ):
-        return np.dtype(np.int8)
-    return dtype_of("float32") if array.dtype.name == "bfloat16" else array.dtype
-
-
-def _numbers(value: Any) -> str:
-    """Nested numbers as Python writes them, whole ones without a fraction."""
-    if isinstance(value, list):
-        return f"[{', '.join(map(_numbers, value))}]"
-    whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53 and str(value) != "-0.0"
-    return str(int(value)) if whole else repr(value)

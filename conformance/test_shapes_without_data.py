@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from conv1d_cts.adapters.conditions import Fact
 from conv1d_cts.conformance import huge
-from conv1d_cts.conformance.backend import Surface, Violation, call_of
+from conv1d_cts.conformance.backend import Flaw, Surface, Violation, call_of
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
 from conv1d_cts.conformance.outcomes import alike, of_each_clause
@@ -26,9 +26,10 @@ def shape_without_data(surface: Surface, case: Case) -> None:
     shape, dtype = surface.answer(call_of(case, given, "eval_shape", operand_names(case))).spec or ((), "")
     want = case.geometry.y_shape
     if shape != want:
-        raise Violation(f"without data y has shape {shape}, not {want}", want, shape)
+        raise Violation(f"without data y has shape {shape}, not {want}", want, shape, Flaw("shape", want=want))
     if dtype != case.dtype:
-        raise Violation(f"without data y has dtype {dtype}, not {case.dtype}", case.dtype, dtype)
+        said = f"without data y has dtype {dtype}, not {case.dtype}"
+        raise Violation(said, case.dtype, dtype, Flaw("dtype", want=case.dtype))
 
 
 def _nothing(cases: tuple[Case, ...]) -> Iterator[Case]:

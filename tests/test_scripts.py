@@ -23,7 +23,8 @@ from conv1d_cts.conformance.isolation.arrange import LAYOUTS, arrange
 from conv1d_cts.conformance.isolation.process import Died
 from conv1d_cts.conformance.maps import Level, Map
 from conv1d_cts.conformance.recipes import operands
-from conv1d_cts.conformance.reproducer import Unwritten, write
+from conv1d_cts.conformance.reproducer import write
+from conv1d_cts.conformance.script_literals import Unwritten
 from conv1d_cts.conformance.session import Options, Session
 from conv1d_cts.spec.geometry import Geometry
 from tests.adapter_files import adapter_file

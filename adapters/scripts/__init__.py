@@ -1,8 +1,10 @@
 """How a call is written in plain code of each framework: one template a backend, of macros that give expressions.
 
 `imports` and `definitions` are lines. `array` is a literal; `call` the operator on x, w and b; `vjp`, `jvp` and `vmap`
-are the transforms of a function; `scalar` is an element as a number of Python. A `remark` says
-what a reader of the call alone would miss. Reproducers and the calls of `explain` are made of them.
+are the transforms of a function, `compiled` is the function as the framework's compiler makes it, and `eval_shape` has
+the shape and dtype of its result without the operands' data; `scalar` is an element as a number of Python. `gathering`
+are the lines of `gathered(passes, *leaves)`: the gradients that backward passes leave. A `remark` says what a reader of
+the call alone would miss. Reproducers and the calls of `explain` are made of them.
 """
 
 from __future__ import annotations

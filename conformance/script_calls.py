@@ -1,0 +1,119 @@
+"""What each program gives, as an expression on the named operands, in the words of a backend's macros.
+
+The expression makes the calls that `conformance.isolation.programs` makes. That of one result is the result itself, and
+that of several a list of them.
+"""
+
+from __future__ import annotations
+
+from itertools import count, takewhile
+from typing import Any
+
+from conv1d_cts.conformance.backend import Call
+from conv1d_cts.conformance.script_literals import Unwritten
+
+_GRADIENTS = ("vjp", "vjp_of_vjp", "mapped_vjp", "accumulated")  # of each operand, and of the cotangent
+_BY_SET = ("compiled", "compiled_vjp", "vjp_of_compiled")  # a result, or results, of each set of operands
+
+
+def expand(macros: Any, name: str, *arguments: Any, **keywords: Any) -> str:
+    """What a macro gives. Raises Unwritten where there is none of these keywords."""
+    macro = getattr(macros, name, None)
+    unknown = set(keywords) - set(macro.arguments) if macro else set()
+    if macro is None or unknown:
+        raise Unwritten(f"the template has no {name} of {', '.join(sorted(unknown)) or 'a function'}")
+    return str(macro(*arguments, **keywords)).strip()
+
+
+def names(call: Call) -> list[str]:
+    """The name of each result of a program that gives several; none of one that gives y alone."""
+    if call.program in _GRADIENTS:
+        return [f"g{name}" for name in (*call.wrt, "c")]
+    if call.program in _BY_SET:
+        each = {"compiled": ["y"], "vjp_of_compiled": ["gw"]}.get(call.program, [f"g{name}" for name in call.wrt])
+        return [f"{name} of call {number}" for number in range(1, len(_marks(call)) + 1) for name in each]
+    return []
+
+
+def definitions(macros: Any, program: str) -> list[str]:
+    """The lines that the expression of a program needs before it. Raises Unwritten."""
+    if program != "accumulated":
+        return []
+    if not hasattr(macros, "gathering"):
+        raise Unwritten("the template has no gathering of gradients")
+    return str(macros.gathering).strip().splitlines()
+
+
+def results(macros: Any, surface: str, call: Call) -> str:
+    """The expression of what the program gives. Raises Unwritten."""
+    program, wrt = call.program, ", ".join(call.wrt)
+    one = _operator(macros, surface, call)
+    if program == "conv1d":
+        return one
+    function = f"lambda {wrt}: {one}"
+    gradients = f"lambda {wrt}, c: {_vjp(macros, function, wrt, 'c')}" if "vjp" in program else ""
+    if program == "eval_shape":
+        return expand(macros, "eval_shape", function, wrt)
+    if program == "vmap":
+        return f"({_mapped(macros, call, function, call.wrt)})({wrt})"
+    if program == "mapped_vjp":
+        return f"({_mapped(macros, call, gradients, (*call.wrt, 'c'))})({wrt}, cotangent)"
+    if program == "vjp":
+        return _vjp(macros, function, wrt, "cotangent")
+    if program == "jvp":
+        return _jvp(macros, function, wrt)
+    if program in ("vjp_of_vjp", "jvp_of_vjp"):
+        gradient, primals = f"{gradients}[{call.wrt.index(call.slot)}]", f"{wrt}, cotangent"
+        return _vjp(macros, gradient, primals, "outer") if program[0] == "v" else _jvp(macros, gradient, primals)
+    if program == "accumulated":
+        return f"gathered([({function}, cotangent), ({_with_other_constants(call, one)}, cotangent1)], {wrt})"
+    if program == "compiled":
+        return f"list(map({expand(macros, 'compiled', function)}, {_sets(call, *call.wrt)}))"
+    if program == "compiled_vjp":
+        each = f"map({expand(macros, 'compiled', gradients)}, {_sets(call, *call.wrt, 'cotangent')})"
+        return f"[gradient for gradients in {each} for gradient in gradients]"
+    if program == "vjp_of_compiled":
+        gradient = f"{_vjp(macros, f'lambda w: f({wrt})', 'w', 'c')}[0]"
+        of_w = f"lambda {wrt}, c, f={expand(macros, 'compiled', function)}: {gradient}"
+        return f"list(map({of_w}, {_sets(call, *call.wrt, 'cotangent')}))"
+    raise Unwritten(f"a script has no calls of the kind {program}")
+
+
+def _operator(macros: Any, surface: str, call: Call) -> str:
+    """The operator on x, w and b; where there is no w, x is both."""
+    bias = "None" if call.arrays.get("b") is None else "b"
+    one = expand(macros, "call", surface, bias, **call.attributes)
+    return one if "w" in call.arrays else f"(lambda w: {one})(x)"
+
+
+def _vjp(macros: Any, function: str, primals: str, cotangent: str) -> str:
+    return expand(macros, "vjp", function, primals, cotangent)
+
+
+def _jvp(macros: Any, function: str, primals: str) -> str:
+    tangents = ", ".join(f"{name}_tangent" for name in primals.split(", "))
+    return expand(macros, "jvp", function, primals, tangents)
+
+
+def _mapped(macros: Any, call: Call, function: str, mapped: Any) -> str:
+    """The function mapped once for each level of the call's axes."""
+    for axes in reversed(call.axes):
+        function = expand(macros, "vmap", function, tuple(mapped), axes)
+    return function
+
+
+def _marks(call: Call) -> list[str]:
+    """What the names of each set of operands end with: nothing, 1, 2, ..."""
+    return ["", *(str(number) for number in takewhile(lambda number: f"x{number}" in call.arrays, count(1)))]
+
+
+def _sets(call: Call, *operands: str) -> str:
+    """Of each operand those of all sets, as `map` takes them."""
+    marks = _marks(call)
+    return ", ".join(f"[{', '.join(f'{name}{mark}' for mark in marks)}]" for name in operands)
+
+
+def _with_other_constants(call: Call, one: str) -> str:
+    """The second backward pass's function: what is no operand of it is another constant."""
+    own = [f"{name}={name}1" for name in "xwb" if call.arrays.get(f"{name}1") is not None]
+    return f"lambda {', '.join([*call.wrt, *own])}: {one}"

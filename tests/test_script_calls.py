@@ -1,0 +1,108 @@
+"""Scripts of compiled functions that are called on several operands, of shapes without data, of gathered gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conv1d_cts.conformance import oracle
+from conv1d_cts.conformance.backend import Call, Flaw, Violation, call_of
+from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.recipes import operands
+from conv1d_cts.conformance.script_literals import Unwritten
+from conv1d_cts.conformance.together import call_of_all
+from conv1d_cts.spec.geometry import Geometry
+from tests.test_scripts import exit_codes, written
+
+Array = np.ndarray[Any, Any]
+CASE = Case(Geometry(2, 2, 3, 8, 3, dilation=2), seed=5)
+SETS = [CASE, replace(CASE.with_geometry(length=9), seed=6)]
+COMPILED = {
+    "torch": "functional", "jax": "functional", "tensorflow": "functional", "mlx": "functional", "flax": "layer",
+}  # fmt: skip
+GATHERED = {"torch": True, "paddle": True, "keras-torch": False}  # whether there is a bias
+
+
+def compiled(program: str) -> tuple[Call, list[Array]]:
+    """A call on two sets of operands, and what is right."""
+    results = {
+        "compiled": lambda case: [oracle.forward(case, operands(case))],
+        "compiled_vjp": lambda case: list(oracle.gradients(case, operands(case)).values()),
+        "vjp_of_compiled": lambda case: [oracle.gradients(case, operands(case))["w"]],
+    }
+    return call_of_all(SETS, program), [result for case in SETS for result in results[program](case)]
+
+
+def accumulated(wrt: str, bias: bool) -> tuple[Call, list[Array]]:
+    """Two passes, other constants in each, and what is right."""
+    case = replace(CASE, bias=bias)
+    first, other = operands(case), operands(replace(case, seed=6))
+    each = [first, replace(other, **{name: getattr(first, name) for name in wrt})]
+    call = call_of(case, first, "accumulated", wrt)
+    arrays = [{name: getattr(given, name) for name in ("x", "w", "b", "cotangent")} for given in each]
+    second = {f"{name}1": array for name, array in arrays[1].items() if name not in wrt}
+    gradients = [oracle.gradients(case, given) for given in each]
+    return replace(call, arrays=arrays[0] | second), [gradients[0][name] + gradients[1][name] for name in wrt]
+
+
+def judged(name: str, surface: str, call: Call, right: list[Array]) -> Iterator[tuple[str, int]]:
+    """Scripts of the last result, told what is right and what is wrong, each with its exit code; and of a refusal."""
+    at = tuple(extent // 2 for extent in right[-1].shape)
+    for code in (0, 1):
+        problem = Violation("wrong", flaw=Flaw("value", right[-1], right[-1][at].item() + code, at))
+        yield written(name, surface, call, tuple(right), problem), code
+    yield written(name, surface, call, tuple(right), Violation("refused", flaw=Flaw("refused"))), 0
+
+
+def run(told: Iterator[tuple[str, int]]) -> None:
+    """Run the scripts; each ends with its code, and has the 15 lines of any script."""
+    scripts, codes = zip(*told, strict=True)
+    assert exit_codes(list(scripts)) == list(codes), "\n".join(scripts)
+    assert max(len(script.splitlines()) for script in scripts) <= 15
+
+
+def need(name: str) -> None:
+    """Skip the test where a framework of the backend is not installed."""
+    if not all(find_spec(package) for package in name.split("-")):
+        pytest.skip(f"{name} is not installed")
+
+
+@pytest.mark.parametrize("program", ["compiled", "compiled_vjp", "vjp_of_compiled"])
+@pytest.mark.parametrize("name", COMPILED)
+def test_a_script_compiles_once_and_calls_on_every_set(name: str, program: str) -> None:
+    need(name)
+    if (name, program) == ("torch", "vjp_of_compiled"):
+        pytest.skip("torch differentiates what it has compiled by .backward() alone")
+    call, right = compiled(program)
+    run(judged(name, COMPILED[name], call, right))
+
+
+@pytest.mark.parametrize("name", ["torch", "jax", "tensorflow", "flax"])
+def test_a_script_asks_for_shape_and_dtype_without_data(name: str) -> None:
+    need(name)
+    call = call_of(CASE, operands(CASE), "eval_shape", "xwb")
+    shape = CASE.geometry.y_shape
+    flaws = (("shape", shape, 0), ("shape", shape[1:], 1), ("dtype", "float32", 0), ("dtype", "float64", 1))
+    surface = COMPILED[name]
+    run(
+        (written(name, surface, call, (), Violation("", flaw=Flaw(kind, want=want))), code)
+        for kind, want, code in flaws
+    )
+
+
+@pytest.mark.parametrize("name", GATHERED)
+def test_a_script_gathers_the_gradients_of_both_passes(name: str) -> None:
+    need(name)
+    asked = ("w", "xb", "xwb") if GATHERED[name] else ("w", "x", "xw")
+    run(script for wrt in asked for script in judged(name, "functional", *accumulated(wrt, GATHERED[name])))
+
+
+def test_without_a_way_to_gather_there_is_no_script() -> None:
+    call, right = accumulated("w", bias=True)
+    with pytest.raises(Unwritten, match="no gathering"):
+        written("jax", "functional", call, tuple(right), Violation("refused", flaw=Flaw("refused")))
