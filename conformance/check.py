@@ -38,7 +38,7 @@ class Check:
     What the body finds must be one thing `throughout` where the clause calls a mixture a fault. Where the bias is
     `bias_aside`, there to be tried as well, cases are tried without it on a surface that has none. What is
     `for_accelerators` is tried by the thorough profile off the CPU alone. Calls of other examples come between those of
-    one, unless they are to be made `in_a_row`.
+    one, unless they are to be made `in_a_row`. Of a `costly` check each example takes a compiler seconds.
     """
 
     clause: str
@@ -53,6 +53,7 @@ class Check:
     bias_aside: bool = False
     for_accelerators: bool = False
     in_a_row: bool = False
+    costly: bool = False
 
     @property
     def turn(self) -> int:

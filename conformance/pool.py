@@ -1,9 +1,9 @@
 """The pool: the cases that every check draws from, aimed at the edges where real faults sit.
 
 Four parts, all seeded. *Pairs*: covering arrays, in which every two classes of two parameters meet. *Ladders*: every
-small value of every extent, and each extent in turn at and around the powers of two up to 2048. *Common*: the shapes
-that models are made of. *Free*: what Hypothesis draws. The pool is shared by all checks, since a compiler such as XLA
-pays for each new geometry.
+small value of every extent, and each extent in turn at and around the powers of two up to 2048. *Models*: the shapes of
+their layers, some kinds in every dtype. *Free*: what Hypothesis draws. The pool is shared by all checks, since a
+compiler such as XLA pays for each new geometry.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import chain, islice, product, zip_longest
+from itertools import chain, islice, zip_longest
 from typing import Any, TypeVar
 
 from allpairspy import AllPairs
 
+from conv1d_cts.conformance import models
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.recipes import lattice_fits
 from conv1d_cts.conformance.strategies import drawn_cases
@@ -36,7 +37,8 @@ class Profile:
     the first gets `further` cases of the pool, every kind of padding alike, and `further_sample` for those checks;
     where not `every_surface` is certified, those that the user names are. Where there is a `spread`, each check gets so
     many cases, and so many of its own, and checks take turns, so that each case is tried by some of those that it is
-    for; the surfaces but the first have a `further_spread`.
+    for; the surfaces but the first have a `further_spread`, and a `further_costly` one for checks whose every example
+    takes seconds.
     """
 
     name: str
@@ -50,11 +52,14 @@ class Profile:
     every_surface: bool = True
     spread: int | None = None
     further_spread: int | None = None
+    further_costly: int | None = None
 
 
 PROFILES = {
     "quick": Profile("quick", 1, 1, (5, 7, 9), 10, 12, 60, 6, every_surface=False, spread=24, further_spread=24),
-    "standard": Profile("standard", 1, 3, (5, 6, 7, 8, 9, 10, 11), 60, 48, 120, 16, further_spread=24),
+    "standard": Profile(
+        "standard", 1, 3, (5, 6, 7, 8, 9, 10, 11), 60, 48, 120, 16, further_spread=24, further_costly=3
+    ),
     "thorough": Profile("thorough", 4, 10, (5, 6, 7, 8, 9, 10, 11), 600, 500, 600, 200),
 }
 
@@ -241,63 +246,6 @@ def small_ladder(rng: random.Random, dtypes: tuple[str, ...]) -> Iterator[Case]:
         yield _extents(rng, rng.choice(dtypes), sizes)
 
 
-def common(rng: random.Random, dtypes: tuple[str, ...]) -> Iterator[Case]:
-    """The shapes that models are made of: dense, wide, strided, depthwise, pointwise, long; of small kernels."""
-    for geometry in chain(_dense(rng), _wide(rng), _strided(rng), _depthwise(rng), _pointwise(rng), _tiled(rng)):
-        yield _case(rng, geometry, rng.choice(dtypes), rng.random() < 0.75)
-
-
-def _dense(rng: random.Random) -> Iterator[Geometry]:
-    """No stride, dilation or groups; one channel and many."""
-    for kernel in range(1, 10):
-        for c_in, c_out in product((1, rng.randint(2, 48)), (1, rng.randint(2, 48))):
-            pad = rng.choice((0, kernel // 2))
-            yield Geometry(rng.randint(1, 3), c_in, c_out, kernel + rng.randint(1, 30), kernel, padding=(pad, pad))
-
-
-def _wide(rng: random.Random) -> Iterator[Geometry]:
-    """Many channels both in and out, and many positions: past a block of a matrix product in each direction at once."""
-    for kernel, groups in product((1, 3, 5), (1, 2)):
-        c_in, c_out = (groups * rng.randint(65, 130 // groups + 1) for _ in range(2))
-        length = kernel + rng.choice((rng.randint(20, 40), rng.randint(65, 80)))
-        yield Geometry(rng.randint(1, 2), c_in, c_out, length, kernel, groups=groups)
-
-
-def _strided(rng: random.Random) -> Iterator[Geometry]:
-    """Strides from 2, few channels into many and many into few, of short inputs and long ones."""
-    for kernel in range(1, 10):
-        few, many = rng.randint(1, 3), rng.randint(17, 48)
-        for c_in, c_out in ((few, many), (many, few)):
-            pad, left = rng.choice((0, kernel // 2)), rng.choice((rng.randint(0, 4), rng.randint(5, 30)))
-            stride = rng.choice((2, 2, 3, max(2, kernel)))
-            yield Geometry(rng.randint(1, 3), c_in, c_out, kernel + left, kernel, stride, padding=(pad, pad))
-
-
-def _depthwise(rng: random.Random) -> Iterator[Geometry]:
-    """As many groups as channels, of every width of a vector unit and between, with a stride and without."""
-    for channels, stride in product((2, 3, 4, 6, 8, 12, 16, 24, 32), (1, 2)):
-        kernel, c_out = rng.choice((1, 2, 3, 3, 4, 5, 7)), channels * rng.choice((1, 1, 2))
-        pad = rng.choice((0, kernel // 2))
-        length = kernel + rng.randint(1, 20)
-        yield Geometry(rng.randint(1, 3), channels, c_out, length, kernel, stride, 1, channels, (pad, pad))
-
-
-def _pointwise(rng: random.Random) -> Iterator[Geometry]:
-    """One tap and nothing else: a single product over batch and positions, few of them and many, even and odd."""
-    for n, odd, many in product((2, 3, 5), (0, 1), (5, 50)):
-        c_in, c_out = rng.choice(((1, 1), (1, 24), (24, 1), (3, 5), (16, 16)))
-        yield Geometry(n, c_in, c_out, 2 * rng.randint(many // 2, many) + odd, 1)
-
-
-def _tiled(rng: random.Random) -> Iterator[Geometry]:
-    """Outputs that fill tiles of 32 and 64, or go one past them and others, with a stride, a dilation or groups."""
-    kinds = (((2, 3), 1, 1), ((1,), 2, 1), ((1, 2), 1, 2))
-    for l_out, (strides, dilation, groups) in product((32, 33, 64, 65, 129, 513), kinds):
-        kernel, stride = rng.randint(2, 5), rng.choice(strides)
-        length = length_for(l_out, rng.randrange(stride), kernel, stride, dilation, (0, 0))
-        yield Geometry(rng.randint(1, 2), 2 * groups, 3 * groups, length, kernel, stride, dilation, groups)
-
-
 def at_size(rng: random.Random, name: str, size: int, dtypes: tuple[str, ...]) -> Case:
     """One extent at a size, the others small."""
     others = {
@@ -335,9 +283,10 @@ def pool(profile: Profile, seed: int, dtypes: tuple[str, ...]) -> tuple[Case, ..
         cases += pairs(rng, dtypes, PADDING_MODES[:1])
     for _ in range(profile.small_ladders):
         cases += small_ladder(rng, dtypes)
-    cases += common(rng, dtypes)
+    cases += (_case(rng, geometry, rng.choice(dtypes), rng.random() < 0.75) for geometry in models.common(rng))
     cases += powers_of_two(rng, profile.powers, dtypes)
     cases += drawn_cases(profile.free, seed, dtypes)
+    cases += (_case(rng, geometry, dtype, rng.random() < 0.5) for dtype in dtypes for geometry in models.layers(rng))
     return tuple(dict.fromkeys(cases))
 
 

@@ -140,8 +140,10 @@ class Session:
         cases = tuple(dict.fromkeys(case for case in found if case is not None))
         limited = tuple(case for case in drawn if not possible(case))
         if name != self.surface_names[0]:
-            cases, sample = tuple(every_padding(cases, profile.further)), profile.further_sample
-            return replace(trial, cases=cases, sample=sample, spread=profile.further_spread, limited=limited)
+            return replace(
+                trial, cases=tuple(every_padding(cases, profile.further)), sample=profile.further_sample,
+                spread=profile.further_spread, costly=profile.further_costly, limited=limited,
+            )  # fmt: skip
         return replace(trial, cases=cases, limited=limited)
 
     @property

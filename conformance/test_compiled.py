@@ -168,7 +168,7 @@ def _of_operands(cases: tuple[Case, ...]) -> Iterator[Malformed]:
     return (example for example in of_each_clause(3)(cases) if not example.attributes)
 
 
-_tried = partial(tries, telling=_few, sampled=True)
+_tried = partial(tries, telling=_few, sampled=True, costly=True)
 test_inv_19_compiled = _tried("INV-19", compiled_is_exact, own=_OWN, extra=_COMPILED)
 test_inv_19_compiled_many_times = _tried("INV-19", compiled_many_times, own=[*_OWN[:2], *_MODES], extra=_COMPILED)
 test_inv_19_closures = _tried("INV-19", closures_stay_apart, own=_OWN[:2], extra=_COMPILED)

@@ -33,7 +33,8 @@ class Trial:
     """One surface of one backend under certification: what the engine needs besides the check.
 
     `cases` are those that the surface can do, as far as its limits say before a check has been chosen; `limited` are
-    cases inside limits, of which each check tries a few.
+    cases inside limits, of which each check tries a few. Where there is a `spread`, a check gets so many of the cases
+    and so many of its own; a costly check gets `costly` of each, where that is given.
     """
 
     surface: Surface
@@ -45,6 +46,7 @@ class Trial:
     shrink_seconds: float = 20.0
     thorough: bool = False
     spread: int | None = None
+    costly: int | None = None
 
     def facts(self, check: Check, example: Example) -> dict[str, Fact]:
         """What conditions are evaluated on."""
@@ -113,11 +115,12 @@ class Trial:
             return []
         recorded = tuple(case_from(dict(case)) for d in self._entries(check) for case in d.cases)
         entries = self._entries(check) if self.spread else ()
+        few = self.costly if check.costly else None
         selection = Selection(
             check.select,
             lambda e: self._forbidding(check, e) is not None,
-            self.sample if check.sampled else self.spread,
-            self.spread,
+            few or (self.sample if check.sampled else self.spread),
+            few or self.spread,
             self._forbids_all(check),
             check.bias_aside,
             lambda e: any(d.when.holds(self.facts(check, e)) for d in entries),

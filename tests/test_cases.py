@@ -83,6 +83,24 @@ def test_padding_kinds_meet_strides_dilations_and_groups() -> None:
     assert {(k, f) for k, f in product({kind(c) for c in POOL}, features)} == seen
 
 
+def test_every_dtype_meets_every_kind_of_layer() -> None:
+    kinds = {
+        "dense": lambda g: g.groups == 1,
+        "in groups": lambda g: 1 < g.groups < g.c_in,
+        "depthwise": lambda g: g.groups == g.c_in == g.c_out > 1,
+        "multiplier": lambda g: g.groups == g.c_in > 1 and g.c_out > g.c_in,
+    }
+    taps = {
+        **{f"{k} taps": lambda g, k=k: (g.kernel, g.stride, g.dilation) == (k, 1, 1) for k in (1, 3, 5)},
+        "strided": lambda g: g.stride == 2 and g.dilation == 1,
+        "dilated": lambda g: g.stride == 1 and g.dilation == 2,
+        "one window": lambda g: g.length == g.kernel > 1 == g.l_out,
+    }
+    for dtype, (kind, of_kind), (name, taken) in product(FLOATS, kinds.items(), taps.items()):
+        geometries = [c.geometry for c in POOL if c.dtype == dtype and c.padding_mode == "zeros"]
+        assert any(of_kind(g) and taken(g) for g in geometries), (dtype, kind, name)
+
+
 @settings(max_examples=600, deadline=None)
 @given(cases(FLOATS))
 def test_lattice_data_are_exact_in_their_dtype(case: Case) -> None:
