@@ -15,9 +15,9 @@ def common(rng: random.Random) -> Iterator[Geometry]:
 
 
 def layers(rng: random.Random) -> Iterator[Geometry]:
-    """Dense, in groups, depthwise, with a multiplier: small kernels, a stride, a dilation, and a window of it all."""
+    """Dense, grouped, depthwise of whole vectors, with a multiplier; small kernels, a stride, a dilation, a window."""
     taps = ((1, 1, 1), (3, 1, 1), (5, 1, 1), (3, 2, 1), (3, 1, 2))  # kernel, stride, dilation
-    for groups, fan_in, fan_out in ((1, 3, 4), (2, 2, 3), (4, 1, 1), (3, 1, 2)):
+    for groups, fan_in, fan_out in ((1, 3, 4), (2, 2, 3), (32, 1, 1), (3, 1, 2)):
         c_in, c_out = groups * fan_in, groups * fan_out
         for kernel, stride, dilation in taps:
             pad, length = rng.choice((0, kernel // 2)), dilation * kernel + rng.randint(2, 12)

@@ -34,11 +34,11 @@ class Profile:
 
     Covering arrays drawn, small ladders, powers of two and cases from Hypothesis make the pool. `sample` is the number
     of its cases given to checks that need other geometries than the pool's, or several for each case. Each surface but
-    the first gets `further` cases of the pool, every kind of padding alike, and `further_sample` for those checks;
-    where not `every_surface` is certified, those that the user names are. Where there is a `spread`, each check gets so
-    many cases, and so many of its own, and checks take turns, so that each case is tried by some of those that it is
-    for; the surfaces but the first have a `further_spread`, and a `further_costly` one for checks whose every example
-    takes seconds.
+    the first gets `further` cases of the pool, every kind of layer and of padding alike, and `further_sample` for those
+    checks; where not `every_surface` is certified, those that the user names are. Where there is a `spread`, each check
+    gets so many cases, and so many of its own, and checks take turns, so that each case is tried by some of those that
+    it is for; the surfaces but the first have a `further_spread`, and a `further_costly` one for checks whose every
+    example takes seconds.
     """
 
     name: str
@@ -274,6 +274,13 @@ def powers_of_two(rng: random.Random, exponents: Iterable[int], dtypes: tuple[st
 
 
 @cache
+def layers(seed: int, dtypes: tuple[str, ...]) -> tuple[Case, ...]:
+    """The kinds of layers that models have, each in every dtype."""
+    rng = random.Random(seed)
+    return tuple(_case(rng, g, dtype, rng.random() < 0.5) for dtype in dtypes for g in models.layers(rng))
+
+
+@cache
 def pool(profile: Profile, seed: int, dtypes: tuple[str, ...]) -> tuple[Case, ...]:
     """Every case of a profile, without repetition; equal arguments give equal pools."""
     rng = random.Random(seed)
@@ -286,7 +293,7 @@ def pool(profile: Profile, seed: int, dtypes: tuple[str, ...]) -> tuple[Case, ..
     cases += (_case(rng, geometry, rng.choice(dtypes), rng.random() < 0.75) for geometry in models.common(rng))
     cases += powers_of_two(rng, profile.powers, dtypes)
     cases += drawn_cases(profile.free, seed, dtypes)
-    cases += (_case(rng, geometry, dtype, rng.random() < 0.5) for dtype in dtypes for geometry in models.layers(rng))
+    cases += layers(seed, dtypes)
     return tuple(dict.fromkeys(cases))
 
 

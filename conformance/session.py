@@ -6,6 +6,7 @@ import json
 import platform
 import re
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +25,7 @@ from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check
 from conv1d_cts.conformance.isolation.process import Broken, Interpreter, Limits
 from conv1d_cts.conformance.ledger import Limit, LimitRecord, Tally, overall, row
-from conv1d_cts.conformance.pool import PROFILES, every_padding, pool
+from conv1d_cts.conformance.pool import PROFILES, every_padding, layers, pool
 from conv1d_cts.conformance.probing import float_dtypes, limits_of
 from conv1d_cts.conformance.relatives import nearest
 from conv1d_cts.conformance.trial import Trial
@@ -126,8 +127,8 @@ class Session:
             limits = limits_of(surface, self.description)
         except ValueError as error:
             raise Broken({"type": "ValueError", "message": f"limits: {error}", "where": ""}) from None
-        profile = PROFILES[self.options.profile]
-        drawn = pool(profile, self.options.seed, float_dtypes(surface, limits))
+        profile, dtypes = PROFILES[self.options.profile], float_dtypes(surface, limits)
+        drawn = pool(profile, self.options.seed, dtypes)
         trial = Trial(
             surface, (), profile.sample, limits, self.deviations,
             shrink_seconds=self.options.shrink_seconds, thorough=profile.name == "thorough", spread=profile.spread,
@@ -136,15 +137,19 @@ class Session:
         def possible(case: Case) -> bool:
             return trial.limit(case.facts()) is None
 
-        found = (nearest(case, possible) for case in drawn)
-        cases = tuple(dict.fromkeys(case for case in found if case is not None))
-        limited = tuple(case for case in drawn if not possible(case))
-        if name != self.surface_names[0]:
-            return replace(
-                trial, cases=tuple(every_padding(cases, profile.further)), sample=profile.further_sample,
-                spread=profile.further_spread, costly=profile.further_costly, limited=limited,
-            )  # fmt: skip
-        return replace(trial, cases=cases, limited=limited)
+        def nearest_of(cases: Iterable[Case]) -> list[Case]:
+            found = (nearest(case, possible) for case in cases)
+            return list(dict.fromkeys(case for case in found if case is not None))
+
+        cases, limited = nearest_of(drawn), tuple(case for case in drawn if not possible(case))
+        if not further:
+            return replace(trial, cases=tuple(cases), limited=limited)
+        usual = nearest_of(layers(self.options.seed, dtypes[:1]))
+        others = every_padding([case for case in cases if case not in usual], profile.further - len(usual))
+        return replace(
+            trial, cases=(*usual, *others), sample=profile.further_sample, limited=limited,
+            spread=profile.further_spread, costly=profile.further_costly,
+        )  # fmt: skip
 
     @property
     def name(self) -> str:
