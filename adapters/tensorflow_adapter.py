@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.util._pywrap_util_port import IsMklEnabled  # of which there is no public name
 
 from conv1d_cts.adapters import cuda, processor
 
@@ -109,8 +110,11 @@ limits = {
     "padding_mode in ('replicate', 'circular')": "tf.pad has no such mode",
     "surface == 'convolution' and stride > 1 and dilation > 1": "tf.nn.convolution refuses a stride with a dilation",
 }
-# What oneDNN computes on this processor; the rest is Eigen's, which has no gradients of these:
-_ONEDNN = ("float32", "bfloat16", *(["float16"] if "avx512_fp16" in processor.instruction_sets() else []))
+# What oneDNN computes on this processor, where TensorFlow uses it: by default on those with AVX-512 VNNI and the like.
+# The rest is Eigen's, which has no gradients of these:
+_ONEDNN: tuple[str, ...] = ()
+if IsMklEnabled():
+    _ONEDNN = ("float32", "bfloat16", *(["float16"] if "avx512_fp16" in processor.instruction_sets() else []))
 limits |= {
     f"device == 'cpu' and surface == 'channels-first' and dtype not in {_ONEDNN}"
     " and function not in ('compiled', 'compiled_vjp')": "oneDNN alone has channels first, and XLA",

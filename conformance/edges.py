@@ -7,7 +7,7 @@ from itertools import cycle, product
 
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.spec.geometry import Geometry
-from conv1d_cts.spec.padding import PADDING_NAMES, widest
+from conv1d_cts.spec.padding import PADDING_MODES, PADDING_NAMES, widest
 
 
 def long_kernels(name: str) -> Iterator[Case]:
@@ -77,6 +77,14 @@ def every_dtype(mode: str) -> Iterator[Case]:
     for dtype, (stride, dilation) in (*product(plain, ((1, 1),)), *product(steps, ((4, 1), (1, 2)))):
         g = Geometry(2, 2, 3, 9, 3, stride, dilation, padding=(3, 2))
         yield Case(g, dtype, True, mode, 2 if mode == "constant" else 0)
+
+
+def complex_modes() -> Iterator[Case]:
+    """Every mode but zeros on complex operands, padded on both sides and on one, plain and in groups."""
+    kinds = (((3, 2), 1, 1), ((0, 4), 1, 2), ((4, 0), 2, 1))
+    for mode, (pads, stride, groups) in product(PADDING_MODES[1:], kinds):
+        g = Geometry(2, 2, 4, 7, 3, stride, groups=groups, padding=pads)
+        yield Case(g, "complex64", True, mode, 2 if mode == "constant" else 0, seed=stride)
 
 
 def blocks() -> Iterator[Case]:

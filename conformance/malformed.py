@@ -31,6 +31,8 @@ BASES = (
 ELSEWHERE = (
     Case(Geometry(2, 4, 6, 9, 3, padding="same"), bias=False, seed=12),
     Case(Geometry(2, 4, 4, 9, 1, groups=4), bias=False, seed=13),
+    Case(Geometry(2, 4, 6, 9, 1, padding="same"), bias=False, seed=15),
+    Case(Geometry(2, 4, 6, 9, 1, padding="causal"), bias=False, seed=16),
 )
 # A valid call in which there is nothing to compute, so that what is malformed may go unnoticed.
 EMPTY = (Case(Geometry(0, 4, 6, 9, 3), bias=False, seed=14),)
@@ -72,7 +74,7 @@ class Malformed:
 
     def without_bias(self) -> Malformed | None:
         """The same rule broken in a call without a bias; None where it is the bias's, or there is none already."""
-        if not self.base.bias or "b" in {*self.shapes, *self.dtypes}:
+        if not self.base.bias or "b" in {*self.shapes, *self.dtypes, *self.wrt}:
             return None
         return replace(self, base=replace(self.base, bias=False))
 
@@ -273,7 +275,7 @@ def empty_kernel() -> Iterator[Malformed]:
 
 
 def cotangent() -> Iterator[Malformed]:
-    """Cotangents of another shape than y (ERR-12)."""
+    """Cotangents of another shape than y, whichever gradient is asked for (ERR-12)."""
     other: dict[str, Callable[[Geometry], tuple[int, ...]]] = {
         "one sample more": lambda g: (g.n, g.c_out, g.l_out + 1),
         "one sample less": lambda g: (g.n, g.c_out, g.l_out - 1),
@@ -290,7 +292,8 @@ def cotangent() -> Iterator[Malformed]:
     for bases, shapes_of in ((BASES, other), (BASES + MENDABLE, lacking)):
         for base, (rule, shape_of) in product(bases, shapes_of.items()):
             wrong = {"cotangent": shape_of(base.geometry)}
-            yield Malformed(f"cotangent {rule}", base, shapes=wrong, program="vjp", wrt="xw")
+            for wrt in ("xw", "x", "w", *("b" if base.bias else ())):
+                yield Malformed(f"cotangent {rule}", base, shapes=wrong, program="vjp", wrt=wrt)
 
 
 def integers_by_other_names() -> Iterator[Malformed]:

@@ -66,7 +66,8 @@ def results(macros: Any, surface: str, call: Call) -> str:
         gradient, primals = f"{gradients}[{call.wrt.index(call.slot)}]", f"{wrt}, cotangent"
         return _vjp(macros, gradient, primals, "outer") if program[0] == "v" else _jvp(macros, gradient, primals)
     if program == "accumulated":
-        return f"gathered([({function}, cotangent), ({_with_other_constants(call, one)}, cotangent1)], {wrt})"
+        passes = ", ".join(f"({_pass(call, one, mark)}, cotangent{mark})" for mark in _marks(call, "cotangent"))
+        return f"gathered([{passes}], {wrt})"
     if program == "compiled":
         return f"list(map({expand(macros, 'compiled', function)}, {_sets(call, *call.wrt)}))"
     if program == "compiled_vjp":
@@ -102,9 +103,9 @@ def _mapped(macros: Any, call: Call, function: str, mapped: Any) -> str:
     return function
 
 
-def _marks(call: Call) -> list[str]:
+def _marks(call: Call, name: str = "x") -> list[str]:
     """What the names of each set of operands end with: nothing, 1, 2, ..."""
-    return ["", *(str(number) for number in takewhile(lambda number: f"x{number}" in call.arrays, count(1)))]
+    return ["", *(str(number) for number in takewhile(lambda number: f"{name}{number}" in call.arrays, count(1)))]
 
 
 def _sets(call: Call, *operands: str) -> str:
@@ -113,7 +114,7 @@ def _sets(call: Call, *operands: str) -> str:
     return ", ".join(f"[{', '.join(f'{name}{mark}' for mark in marks)}]" for name in operands)
 
 
-def _with_other_constants(call: Call, one: str) -> str:
-    """The second backward pass's function: what is no operand of it is another constant."""
-    own = [f"{name}={name}1" for name in "xwb" if call.arrays.get(f"{name}1") is not None]
+def _pass(call: Call, one: str, mark: str) -> str:
+    """A backward pass's function: what is no operand of it is another constant in each."""
+    own = [f"{name}={name}{mark}" for name in "xwb" if mark and call.arrays.get(f"{name}{mark}") is not None]
     return f"lambda {', '.join([*call.wrt, *own])}: {one}"

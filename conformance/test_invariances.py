@@ -18,8 +18,9 @@ from conv1d_cts.conformance.isolation.arrange import LAYOUTS
 from conv1d_cts.conformance.judge import UNSEEN, Accuracy
 from conv1d_cts.conformance.recipes import Operands, lattice_fits, operands
 from conv1d_cts.conformance.together import Together
-from conv1d_cts.conformance.values import VJP, answers, non_empty, operand_names, small_zeros
+from conv1d_cts.conformance.values import VJP, answers, non_empty, operand_names, small, small_zeros
 from conv1d_cts.spec.geometry import Geometry
+from conv1d_cts.spec.padding import PADDING_MODES
 
 Array = np.ndarray[Any, Any]
 
@@ -276,7 +277,7 @@ def every_layout_in_gradients(surface: Surface, case: Case) -> None:
 
 def _exact_in_broadcast(case: Case) -> bool:
     """Values that repeat along the first axis keep their sums exact, so every small lattice case will do."""
-    return small_zeros(case) and lattice_fits(case.geometry, case.dtype)
+    return small(case) and lattice_fits(case.geometry, case.dtype, case.padding_mode)
 
 
 def every_layout_in_tangents(surface: Surface, case: Case) -> None:
@@ -294,7 +295,11 @@ _LAID_OUT = [
     Case(geometry, bias=False, layout=layout, seed=seed)
     for layout, (seed, geometry) in product(LAYOUTS[1:], enumerate(_WAYS))
 ]
-_in_memory = partial(tries, telling=_exact_in_broadcast, own=_LAID_OUT, prepare=_laid_out)
+_PADDED_OUT = [  # what a mode shows is read from memory once more, forwards and backwards
+    Case(Geometry(2, 2, 3, 6, 3, padding=(3, 2)), "float32", False, mode, 2 if mode == "constant" else 0, layout=layout)
+    for mode, layout in product(PADDING_MODES[1:], LAYOUTS[1:])
+]
+_in_memory = partial(tries, telling=_exact_in_broadcast, own=_LAID_OUT + _PADDED_OUT, prepare=_laid_out)
 test_inv_6_forward = _in_memory("INV-6", every_layout)
 test_inv_6_gradients = _in_memory("INV-6", every_layout_in_gradients, extra=VJP)
 test_inv_6_tangents = _in_memory(

@@ -12,6 +12,7 @@ from conv1d_cts.conformance.check import tries
 from conv1d_cts.conformance.maps import Level, Map
 from conv1d_cts.conformance.values import operand_names, small_zeros
 from conv1d_cts.spec.geometry import Geometry
+from conv1d_cts.spec.padding import PADDING_NAMES
 
 _MAPS = tuple(
     (Level(over, extent),)
@@ -20,6 +21,11 @@ _MAPS = tuple(
 # Each chunk of 4 to 12 divides one of these but for one index, which is alone in the last chunk.
 _LONG = tuple((Level(over, extent),) for over, extent in (("x", 61), ("w", 57), ("xw", 55), ("x", 45)))
 _SIMPLE = (Case(Geometry(1, 2, 2, 7, 3), bias=False), Case(Geometry(2, 2, 4, 7, 2, groups=2), bias=False, seed=1))
+# Names whose padding is even and odd in total, and longer before the input or after it.
+_NAMED = tuple(
+    Case(Geometry(2, 2, 2 * groups, 7, kernel, stride, 1, groups, name), seed=seed)
+    for seed, (name, (kernel, stride, groups)) in enumerate(product(PADDING_NAMES, ((2, 1, 1), (3, 2, 2))))
+)
 _NESTED = tuple(
     (Level(outer, extent), Level(inner, 3))  # equal extents tell axes that change places by their values alone
     for (outer, inner), extent in product(
@@ -76,7 +82,7 @@ def vmap_over_nothing(surface: Surface, case: Case) -> None:
 
 
 _VMAP: dict[str, Fact] = {"function": "vmap"}
-test_inv_17_vmap = tries("INV-17", vmap_is_a_loop, small_zeros, extra=_VMAP, sampled=True)
+test_inv_17_vmap = tries("INV-17", vmap_is_a_loop, small_zeros, own=_NAMED, extra=_VMAP, sampled=True)
 test_inv_17_long_vmap = tries(
     "INV-17", long_vmap_is_a_loop, lambda c: c in _SIMPLE, own=_SIMPLE, extra=_VMAP, minimum=1
 )
@@ -84,7 +90,7 @@ test_inv_17_vmap_of_vmap = tries(
     "INV-17", vmap_of_vmap_is_a_loop, small_zeros, extra={**_VMAP, "rule": "nested"}, sampled=True
 )
 test_inv_17_gradients = tries(
-    "INV-17", mapped_gradients, small_zeros, extra={"function": "mapped_vjp", "wrt": "xwb"}, sampled=True,
+    "INV-17", mapped_gradients, small_zeros, own=_NAMED, extra={"function": "mapped_vjp", "wrt": "xwb"}, sampled=True,
     may_refuse=True,
 )  # fmt: skip
 test_inv_17_vmap_over_nothing = tries(

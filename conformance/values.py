@@ -80,10 +80,15 @@ def read_samples(case: Case) -> np.ndarray[Any, Any]:
     return read
 
 
-def small_zeros(case: Case) -> bool:
-    """Zero padding, something to compute, and no extent beyond 64: for checks that make many calls of one case."""
+def small(case: Case) -> bool:
+    """There is something to compute, and no extent beyond 64: for checks that make many calls of one case."""
     g = case.geometry
-    return case.padding_mode == "zeros" and non_empty(case) and max(*g.x_shape, *g.w_shape, *g.y_shape) <= 64
+    return non_empty(case) and max(*g.x_shape, *g.w_shape, *g.y_shape) <= 64
+
+
+def small_zeros(case: Case) -> bool:
+    """It is small, and padded with zeros if at all."""
+    return case.padding_mode == "zeros" and small(case)
 
 
 LARGE = 31  # one below the first power of two of the pool's ladders
@@ -99,7 +104,7 @@ def largest_extent(case: Case) -> int:
 def past_16_bits() -> list[Case]:
     """Past what 16 bits hold: each extent in turn, the dilation, each side of the padding, and products of two extents.
 
-    Strides are ERR-7's.
+    Long inputs are strided, dilated and depthwise as well. Strides of that size are ERR-7's.
     """
     m, root = _PAST_16_BITS, math.isqrt(_PAST_16_BITS) + 1
     geometries = (
@@ -109,6 +114,8 @@ def past_16_bits() -> list[Case]:
         Geometry(1, 1, 2, 5, 3, padding=(m, m)), Geometry(m // 16 + 1, 16, 32, 2, 1, groups=16),
         Geometry(root, 1, root, 2, 1), Geometry(root, root, 1, 2, 1), Geometry(1, 2, root, root, 1),
         Geometry(1, root, 2, root, root),
+        Geometry(1, 2, 2, m, 3, stride=2), Geometry(1, 2, 2, m, 3, dilation=2), Geometry(1, 2, 2, m, 3, groups=2),
+        Geometry(1, 2, 2, m, 3, stride=3, groups=2),
     )  # fmt: skip
     return [Case(geometry, seed=1) for geometry in geometries]
 

@@ -92,14 +92,15 @@ def jvp_of_vjp(task: Task) -> list[Native]:
 def accumulated(task: Task) -> list[Native]:
     """The gradients that the operands in `wrt` have gathered after a backward pass for each cotangent.
 
-    What is not in `wrt` is another operand in each pass: `x1` and `cotangent1` are the second's.
+    What is not in `wrt` is another operand in each pass: `x1` and `cotangent1` are the second's, and so on.
     """
 
     def function(number: str) -> Callable[..., Native]:
         constants = {name: task.arrays[f"{name}{number}"] for name in "xwb" if name not in task.wrt}
         return lambda *primals: task.apply(**constants, **dict(zip(task.wrt, primals, strict=True)))
 
-    passes = [(function(number), task.arrays[f"cotangent{number}"]) for number in ("", "1")]
+    later = takewhile(lambda number: f"cotangent{number}" in task.arrays, count(1))
+    passes = [(function(number), task.arrays[f"cotangent{number}"]) for number in ("", *map(str, later))]
     return list(task.adapter.accumulate(passes, task.primals()))
 
 

@@ -83,6 +83,21 @@ CHAPTER_FILES = (
     "blind.clauses_state",
     "blind.clauses_transforms",
     "blind.clauses_values",
+    "blind.interactions_forward",
+    "blind.interactions_gradients",
+    "blind.interactions_padding",
+    "blind.interactions_state",
+    "blind.interactions_transforms",
+    "blind.refactors_arguments",
+    "blind.refactors_forward",
+    "blind.refactors_gradients",
+    "blind.refactors_state",
+    "blind.refactors_transforms",
+    "blind.trackers_forward",
+    "blind.trackers_gradients",
+    "blind.trackers_operands",
+    "blind.trackers_state",
+    "blind.trackers_transforms",
 )
 for _file in CHAPTER_FILES:
     import_module(f"tests.mutants.{_file}")
