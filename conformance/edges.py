@@ -72,10 +72,15 @@ def named_pads(mode: str) -> Iterator[Case]:
 
 
 def every_dtype(mode: str) -> Iterator[Case]:
-    """A padding mode on operands of every floating and complex dtype, whose samples a pad may cast on their way."""
+    """A padding mode on operands of every dtype, whose samples a pad may cast on their way, or write byte by byte."""
     plain, steps = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128"), ("float16", "complex64")
-    for dtype, (stride, dilation) in (*product(plain, ((1, 1),)), *product(steps, ((4, 1), (1, 2)))):
-        g = Geometry(2, 2, 3, 9, 3, stride, dilation, padding=(3, 2))
+    integers = ("int8", "uint8", "int16", "int32", "int64")
+    short, wide = (3, 2), (8, 7)
+    for dtype, (pads, stride, dilation) in (
+        *product(plain, ((short, 1, 1),)), *product(steps, ((short, 4, 1), (short, 1, 2))),
+        *product(integers, ((wide, 1, 1),)),
+    ):  # fmt: skip
+        g = Geometry(2, 2, 3, 9, 3, stride, dilation, padding=pads)
         yield Case(g, dtype, True, mode, 2 if mode == "constant" else 0)
 
 
