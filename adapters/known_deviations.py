@@ -31,8 +31,9 @@ class Deviation:
     """A known departure: on `clauses` and `surfaces`, every example for which `when` holds may fail with `kind`.
 
     `versions` maps packages to specifiers, `cpu_flags` names instruction sets (`no amx_bf16`: one that must not be
-    there) and `devices` kinds of devices, without which the entry does not apply. An applying entry of which no example
-    fails is stale, except `by_chance`: what memory nobody wrote happens to hold cannot be relied on to be wrong.
+    there; `avx512_vnni or avx_vnni`: one of them) and `devices` kinds of devices, without which the entry does not
+    apply. An applying entry of which no example fails is stale, except `by_chance`: what memory nobody wrote happens to
+    hold cannot be relied on to be wrong.
     An entry `corrupts` whose calls write what is not theirs: what fails later in their process and holds in a fresh one
     is their doing.
     `cases` are cases, as certificates print them, that every run tries: as many as it takes for each clause to meet one
@@ -101,10 +102,15 @@ def _file(name: str) -> Traversable:
     return resources.files("conv1d_cts.adapters.deviations") / f"{name}.toml"
 
 
+def _is_told(said: str, cpu_flags: Collection[str]) -> bool:
+    """Whether one of the alternatives holds: "avx512_vnni or avx_vnni", "no amx_bf16"."""
+    return any((flag.removeprefix("no ") in cpu_flags) != flag.startswith("no ") for flag in said.split(" or "))
+
+
 def _applies(deviation: Deviation, versions: Mapping[str, str], cpu_flags: Collection[str], device: str) -> bool:
     """Whether the entry speaks of every package's version, of the processor and of the device."""
     on_it = devices.kind(device) in deviation.devices
-    on_it &= all((flag.removeprefix("no ") in cpu_flags) != flag.startswith("no ") for flag in deviation.cpu_flags)
+    on_it &= all(_is_told(flag, cpu_flags) for flag in deviation.cpu_flags)
     return on_it and all(
         package in versions and SpecifierSet(specifier, prereleases=True).contains(versions[package])
         for package, specifier in deviation.versions.items()

@@ -33,8 +33,8 @@ _OWN = (
 )
 
 
-_MODES = tuple(
-    Case(Geometry(1, 2, 3, 12, 3, padding=(2, 1)), bias=False, padding_mode=mode, seed=7)
+_MODES = tuple(  # samples that are shown on both sides
+    Case(Geometry(1, 2, 3, 4, 3, padding=(3, 2)), bias=False, padding_mode=mode, seed=7)
     for mode in ("reflect", "replicate", "circular")
 )
 
@@ -172,7 +172,9 @@ _tried = partial(tries, telling=_few, sampled=True, costly=True)
 test_inv_19_compiled = _tried("INV-19", compiled_is_exact, own=_OWN, extra=_COMPILED)
 test_inv_19_compiled_many_times = _tried("INV-19", compiled_many_times, own=[*_OWN[:2], *_MODES], extra=_COMPILED)
 test_inv_19_closures = _tried("INV-19", closures_stay_apart, own=_OWN[:2], extra=_COMPILED)
-test_inv_19_compiled_gradients = _tried("INV-19", compiled_gradients_are_exact, own=_OWN, extra=_COMPILED_VJP)
+test_inv_19_compiled_gradients = _tried(
+    "INV-19", compiled_gradients_are_exact, own=[*_OWN, *_MODES], extra=_COMPILED_VJP
+)
 test_inv_19_gradients_of_compiled = _tried(
     "INV-19", gradients_of_compiled, own=_OWN[:3], extra=_COMPILED_VJP, may_refuse=True, minimum=0
 )

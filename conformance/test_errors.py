@@ -111,8 +111,10 @@ def unharmed(program: str) -> Callable[[Surface, Malformed], None]:
                 continue
             if isinstance(last, Refused):
                 raise last
-            for name, one, again in zip(call.wrt or "y", first.results, last.results, strict=True):
-                what = f"{'g' if call.wrt else ''}{name} after the malformed call ({example.rule})"
+            of_y = "y" if program == "conv1d" else "the tangent"
+            names = [f"g{name}" for name in call.wrt] if program == "vjp" else [of_y]
+            for name, one, again in zip(names, first.results, last.results, strict=True):
+                what = f"{name} after the malformed call ({example.rule})"
                 judge.same_bits(require(again, what), require(one, what), what)
 
     return body
@@ -123,7 +125,7 @@ _PADDED = Case(Geometry(2, 2, 3, 9, 3, padding=(4, 4)))
 
 
 def _legal(case: Case, program: str) -> Call:
-    return call_of(case, operands(case), program, operand_names(case) if program == "vjp" else "")
+    return call_of(case, operands(case), program, "" if program == "conv1d" else operand_names(case))
 
 
 def _two_of_each_rule(cases: tuple[Case, ...]) -> Iterator[Malformed]:
@@ -139,4 +141,7 @@ def _two_of_each_rule(cases: tuple[Case, ...]) -> Iterator[Malformed]:
 test_err_14_after_a_refusal = as_test(Check("ERR-14", unharmed("conv1d"), _two_of_each_rule, must_refuse=True))
 test_err_14_gradients_after_a_refusal = as_test(
     Check("ERR-14", unharmed("vjp"), _two_of_each_rule, VJP, must_refuse=True)
+)
+test_err_14_tangents_after_a_refusal = as_test(
+    Check("ERR-14", unharmed("jvp"), _two_of_each_rule, {"function": "jvp", "wrt": "xwb"}, must_refuse=True)
 )

@@ -70,6 +70,13 @@ def test_an_entry_may_speak_of_processors_without_something(tmp_path: Path, flag
     assert len(known_deviations.load("torch", {"torch": "2.13.0"}, flags, str(path))) == count
 
 
+@pytest.mark.parametrize(("flags", "count"), [(["avx_vnni"], 1), (["avx512_vnni", "avx2"], 1), (["avx2"], 0)])
+def test_an_entry_may_speak_of_processors_with_one_or_another(tmp_path: Path, flags: list[str], count: int) -> None:
+    path = tmp_path / "torch.toml"
+    path.write_text(ENTRY + 'cpu_flags = ["avx512_vnni or avx_vnni"]')
+    assert len(known_deviations.load("torch", {"torch": "2.13.0"}, flags, str(path))) == count
+
+
 def test_a_backend_without_a_file_has_no_deviations() -> None:
     assert known_deviations.load("no such backend", {}) == ()
 
