@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,7 +12,7 @@ from tests.mutants.base import Backend
 from tests.mutants.blind.helpers import are_arrays
 from tests.mutants.plan import Array, Plan
 from tests.mutants.registry import Rng, chapter, draw
-from tests.mutants.witness import Call, Witness, after, after_refusal, kept, observe
+from tests.mutants.witness import Call, Witness, after, after_refusal, kept
 
 mutant = chapter("state")
 process = chapter("process")
@@ -118,41 +116,6 @@ def accumulated_passes_share_the_padded_input(m: Backend, rng: Rng) -> Witness:
             return lambda w: backend.conv1d(x, w, **call.parameters()), arrays["g"]
 
         return backend.accumulate([over(arrays["x"]), over(arrays["x"][..., ::-1].copy())], (arrays["w"],))
-
-    return probe
-
-
-@process
-def overlapping_calls_of_other_groups_share_x(m: Backend, rng: Rng) -> Witness:
-    """Threads at once, xp of one shape, different groups: one reads the x of the other (kind: lock per group)."""
-    workspace: dict[Any, tuple[int, Array]] = {}
-    pause = draw(rng, 10, 20) / 10000
-
-    @m.around("forward")
-    def forward(inner: Kernel, x: Array, w: Array, p: Plan) -> Array:
-        if threading.active_count() > 1:
-            workspace[x.shape, p.dtype] = p.groups, x
-            time.sleep(pause)
-            groups, found = workspace[x.shape, p.dtype]
-            x = x if groups == p.groups else found
-        return inner(x, w, p)
-
-    def probe(backend: Backend) -> Any:
-        shown: list[Any] = [None, None]
-        gate = threading.Barrier(2)
-
-        def work(i: int, call: Call) -> None:
-            gate.wait()
-            shown[i] = [observe(backend, call) for _ in range(12)]
-
-        first = Call(c_in=4, c_out=4, groups=2)
-        other = first.but(groups=4, put=(("x", np.s_[...], 7),))
-        threads = [threading.Thread(target=work, args=pair) for pair in enumerate((first, other))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return [found == [observe(backend, call)] * 12 for call, found in zip((first, other), shown, strict=True)]
 
     return probe
 
