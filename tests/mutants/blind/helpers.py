@@ -12,6 +12,8 @@ from tests.mutants.base import Backend
 from tests.mutants.plan import Array, Plan, widen
 from tests.mutants.witness import Call, Probe, observe
 
+COPYING = ("reflect", "symmetric", "replicate", "circular")  # the modes that show samples again
+
 
 def are_arrays(*operands: Any) -> bool:
     """Whether all are arrays, no tracers."""
@@ -36,19 +38,24 @@ def last_plan(m: Backend) -> list[Plan]:
     return last
 
 
-def shape_only(m: Backend) -> list[bool]:
-    """Return a list that is not empty while eval_shape runs."""
+def within(m: Backend, seam: str) -> list[bool]:
+    """Return a list that is not empty while a seam runs, such as `vjp`."""
     inside: list[bool] = []
 
-    @m.around("eval_shape")
-    def eval_shape(inner: Callable[..., Any], f: Any, operands: Any) -> Any:
+    @m.around(seam)
+    def run(inner: Callable[..., Any], *args: Any) -> Any:
         inside.append(True)
         try:
-            return inner(f, operands)
+            return inner(*args)
         finally:
             inside.pop()
 
     return inside
+
+
+def shape_only(m: Backend) -> list[bool]:
+    """Return a list that is not empty while eval_shape runs."""
+    return within(m, "eval_shape")
 
 
 def reciprocal_floor(slack: int, stride: int) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tests.mutants.base import Backend
-from tests.mutants.blind.helpers import changed, finite, last_plan
+from tests.mutants.blind.helpers import COPYING, changed, finite, last_plan, within
 from tests.mutants.plan import Array, Plan
 from tests.mutants.registry import Rng, chapter, clear, draw, pick
 from tests.mutants.witness import Call, Witness
@@ -20,7 +20,6 @@ special = chapter("special values")
 layouts = chapter("layouts")
 validation = chapter("validation")
 Kernel = Callable[..., Array]
-COPYING = ("reflect", "symmetric", "replicate", "circular")
 
 
 @mutant
@@ -156,15 +155,7 @@ def depthwise_strided_gradient_meets_stuffed_zeros(m: Backend, rng: Rng) -> Witn
 def cotangent_for_bias_alone_broadcast(m: Backend, rng: Rng) -> Witness:
     """Gb alone, N > 1: a cotangent of one item is taken for all items (kind: checked where gx or gw is computed)."""
     last = last_plan(m)
-    inside: list[bool] = []
-
-    @m.around("vjp")
-    def vjp(inner: Callable[..., Any], *args: Any) -> Any:
-        inside.append(True)
-        try:
-            return inner(*args)
-        finally:
-            inside.pop()
+    inside = within(m, "vjp")
 
     @m.around("check_cotangent")
     def check_cotangent(inner: Callable[..., Any], cotangent: Any, out: Any) -> Any:

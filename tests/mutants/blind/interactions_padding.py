@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tests.mutants.base import Backend
-from tests.mutants.blind.helpers import finite, shape_only
+from tests.mutants.blind.helpers import COPYING, finite, shape_only
 from tests.mutants.plan import Array, Plan
 from tests.mutants.registry import Rng, chapter, draw, pick
 from tests.mutants.witness import Call, Witness
@@ -19,7 +19,6 @@ special = chapter("special values")
 layouts = chapter("layouts")
 validation = chapter("validation")
 Kernel = Callable[..., Array]
-COPYING = ("reflect", "symmetric", "replicate", "circular")
 
 
 @mutant

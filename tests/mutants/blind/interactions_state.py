@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tests.mutants.base import Backend
-from tests.mutants.blind.helpers import are_arrays
+from tests.mutants.blind.helpers import COPYING, are_arrays
 from tests.mutants.plan import Array, Plan
 from tests.mutants.registry import Rng, chapter, draw
 from tests.mutants.witness import Call, Witness, after, after_refusal, kept
@@ -18,7 +18,6 @@ mutant = chapter("state")
 process = chapter("process")
 gradients = chapter("gradients")
 Kernel = Callable[..., Array]
-COPYING = ("reflect", "symmetric", "replicate", "circular")
 
 
 @mutant

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tests.mutants.base import Backend
-from tests.mutants.blind.helpers import are_arrays, changed, reread
+from tests.mutants.blind.helpers import are_arrays, changed, reread, within
 from tests.mutants.plan import Array, Plan
 from tests.mutants.registry import Rng, chapter, draw
 from tests.mutants.witness import Call, Witness
@@ -74,36 +74,9 @@ def integers(*shape: int, seed: int = 3) -> Array:
 
 
 @gradients
-def complex_groups_second_derivative_imaginary_group(m: Backend, rng: Rng) -> Witness:
-    """Complex, groups: the imaginary part of a second derivative is of the group before (kind: planes split late)."""
-
-    @m.around("pull")
-    def pull(inner: Callable[..., Any], slot: str, name: str, operands: Any, g: Any, p: Plan) -> Any:
-        result = inner(slot, name, operands, g, p)
-        if slot != "g" and p.groups > 1 and are_arrays(result) and result.dtype.kind == "c":
-            axis, block = {"w": (0, p.fan_out), "x": (1, p.fan_in), "g": (1, p.fan_out)}[name]
-            result = np.array(result)
-            result.imag = np.roll(result.imag, block, axis=axis)
-        return result
-
-    groups = draw(rng, 2, 3)
-    ask = ("x/w", "w/x", "x/g")[draw(rng, 0, 2)]
-    view = {"g": lambda g: g.conj()}
-    return Call(c_in=2 * groups, c_out=groups, groups=groups, dtype="complex128", ask=ask, view=view)
-
-
-@gradients
 def dilated_second_derivative_sees_the_fill(m: Backend, rng: Rng) -> Witness:
     """Constant with a value, d > 1: second derivatives pad their direction with it, not 0 (kind: affine as linear)."""
-    inside: list[bool] = []
-
-    @m.around("vjp")
-    def vjp(inner: Callable[..., Any], *args: Any) -> Any:
-        inside.append(True)
-        try:
-            return inner(*args)
-        finally:
-            inside.pop()
+    inside = within(m, "vjp")
 
     @m.around("pad_tangent")
     def pad_tangent(inner: Callable[..., Array], x: Array, p: Plan) -> Array:
