@@ -16,7 +16,7 @@ from conv1d_cts.spec.padding import PADDING_NAMES
 
 _MAPS = tuple(
     (Level(over, extent),)
-    for over, extent in (("x", 1), ("x", 5), ("w", 3), ("xw", 2), ("b", 4), ("wb", 3), ("xwb", 2))
+    for over, extent in (("x", 1), ("x", 5), ("w", 3), ("xw", 2), ("b", 4), ("xb", 3), ("wb", 3), ("xwb", 2))
 )
 # Each chunk of 4 to 12 divides one of these but for one index, which is alone in the last chunk.
 _LONG = tuple((Level(over, extent),) for over, extent in (("x", 61), ("w", 57), ("xw", 55), ("x", 45)))

@@ -194,32 +194,6 @@ def compiled_strided_kernel_gradient_of_the_first_batch(m: Backend, rng: Rng) ->
 
 
 @mutant
-def compiled_fill_in_the_first_dtype(m: Backend, rng: Rng) -> Witness:
-    """Compiled, constant: the value stays rounded to the dtype of the first call (kind: constant folded at tracing)."""
-    stack = compiled_functions(m)
-
-    @m.around("accept")
-    def accept(inner: Callable[..., Any], *args: Any) -> Any:
-        x, w, b, p = inner(*args)
-        if stack and p.mode == "constant":
-            first = stack[-1].setdefault("dtype", x.dtype)
-            if first.kind != "c":
-                p = replace(p, fill=float(np.asarray(p.fill).astype(first)))
-        return x, w, b, p
-
-    value = draw(rng, 1, 9) / 10
-
-    def probe(backend: Backend) -> Any:
-        f = backend.compile(
-            lambda x, w: backend.conv1d(x, w, padding=(2, 2), padding_mode="constant", padding_value=value)
-        )
-        x, w = integers(1, 1, 6), integers(1, 1, 3)
-        return f(x.astype(np.float32), w.astype(np.float32)), f(x, w)
-
-    return probe
-
-
-@mutant
 def compiled_named_plans_shared_by_strides(m: Backend, rng: Rng) -> Witness:
     """Compiled, a padding name: plans are kept by all but the stride, so the first stride counts (kind: cache key)."""
     stack = compiled_functions(m)
