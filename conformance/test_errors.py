@@ -111,8 +111,7 @@ def unharmed(program: str) -> Callable[[Surface, Malformed], None]:
                 continue
             if isinstance(last, Refused):
                 raise last
-            of_y = "y" if program == "conv1d" else "the tangent"
-            names = [f"g{name}" for name in call.wrt] if program == "vjp" else [of_y]
+            names = {"conv1d": ["y"], "jvp": ["the tangent"]}.get(program, [f"g{name}" for name in call.wrt])
             for name, one, again in zip(names, first.results, last.results, strict=True):
                 what = f"{name} after the malformed call ({example.rule})"
                 judge.same_bits(require(again, what), require(one, what), what)

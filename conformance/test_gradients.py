@@ -29,6 +29,7 @@ from conv1d_cts.conformance.edges import (
     wide_pads,
 )
 from conv1d_cts.conformance.recipes import Operands, lattice_fits, operands
+from conv1d_cts.conformance.together import call_of_passes
 from conv1d_cts.conformance.values import (
     LARGE,
     VJP,
@@ -252,12 +253,8 @@ def accumulated_is_exact(surface: Surface, case: Case) -> None:
     """Three backward passes leave the sum of their gradients in some operands, which the case chooses, and in all."""
     names, each = operand_names(case), [operands(replace(case, seed=case.seed + offset)) for offset in range(_PASSES)]
     for wrt in (chosen(case, companies(names)), names):
-        shared = {name: getattr(each[0], name) for name in wrt}
-        passes = [replace(given, **shared) for given in each]
-        call = call_of(case, passes[0], "accumulated", wrt)
-        own = [name for name in ("x", "w", "b", "cotangent") if name not in wrt]
-        further = {f"{name}{i}": getattr(passes[i], name) for i in range(1, _PASSES) for name in own}
-        got = surface.answer(replace(call, arrays={**call.arrays, "cotangent": passes[0].cotangent, **further})).results
+        passes = [replace(given, **{name: getattr(each[0], name) for name in wrt}) for given in each]
+        got = surface.answer(call_of_passes(case, passes, wrt)).results
         want = [oracle.gradients(case, given) for given in passes]
         for name, gradient in zip(wrt, got, strict=True):
             what = f"g{name} after {_PASSES} passes, asked for as {wrt!r},"

@@ -8,7 +8,7 @@ from typing import Any
 from conv1d_cts.adapters.conditions import Fact
 from conv1d_cts.conformance.backend import Array, Call, call_of
 from conv1d_cts.conformance.cases import Case
-from conv1d_cts.conformance.recipes import operands
+from conv1d_cts.conformance.recipes import Operands, operands
 from conv1d_cts.conformance.values import non_empty, operand_names
 
 
@@ -61,3 +61,11 @@ def call_of_all(cases: list[Case], program: str) -> Call:
         arrays |= own
         layouts |= dict.fromkeys(own, case.layout)
     return replace(call, arrays=arrays, layouts=layouts)
+
+
+def call_of_passes(case: Case, passes: list[Operands], wrt: str) -> Call:
+    """The call of a backward pass for each of these operands: those in `wrt`, the same in all, gather gradients."""
+    call = call_of(case, passes[0], "accumulated", wrt)
+    constants = [name for name in ("x", "w", "b", "cotangent") if name not in wrt]
+    further = {f"{name}{i}": getattr(passes[i], name) for i in range(1, len(passes)) for name in constants}
+    return replace(call, arrays={**call.arrays, "cotangent": passes[0].cotangent, **further})

@@ -15,7 +15,7 @@ from conv1d_cts.conformance.backend import Call, Flaw, Violation, call_of
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.conformance.script_literals import Unwritten
-from conv1d_cts.conformance.together import call_of_all
+from conv1d_cts.conformance.together import call_of_all, call_of_passes
 from conv1d_cts.spec.geometry import Geometry
 from tests.test_scripts import exit_codes, written
 
@@ -39,15 +39,12 @@ def compiled(program: str) -> tuple[Call, list[Array]]:
 
 
 def accumulated(wrt: str, bias: bool) -> tuple[Call, list[Array]]:
-    """Two passes, other constants in each, and what is right."""
+    """Three passes, other constants in each, and what is right."""
     case = replace(CASE, bias=bias)
-    first, other = operands(case), operands(replace(case, seed=6))
-    each = [first, replace(other, **{name: getattr(first, name) for name in wrt})]
-    call = call_of(case, first, "accumulated", wrt)
-    arrays = [{name: getattr(given, name) for name in ("x", "w", "b", "cotangent")} for given in each]
-    second = {f"{name}1": array for name, array in arrays[1].items() if name not in wrt}
-    gradients = [oracle.gradients(case, given) for given in each]
-    return replace(call, arrays=arrays[0] | second), [gradients[0][name] + gradients[1][name] for name in wrt]
+    each = [operands(replace(case, seed=case.seed + offset)) for offset in range(3)]
+    passes = [replace(given, **{name: getattr(each[0], name) for name in wrt}) for given in each]
+    gradients = [oracle.gradients(case, given) for given in passes]
+    return call_of_passes(case, passes, wrt), [np.sum([found[name] for found in gradients], axis=0) for name in wrt]
 
 
 def judged(name: str, surface: str, call: Call, right: list[Array]) -> Iterator[tuple[str, int]]:
@@ -88,15 +85,12 @@ def test_a_script_asks_for_shape_and_dtype_without_data(name: str) -> None:
     call = call_of(CASE, operands(CASE), "eval_shape", "xwb")
     shape = CASE.geometry.y_shape
     flaws = (("shape", shape, 0), ("shape", shape[1:], 1), ("dtype", "float32", 0), ("dtype", "float64", 1))
-    surface = COMPILED[name]
-    run(
-        (written(name, surface, call, (), Violation("", flaw=Flaw(kind, want=want))), code)
-        for kind, want, code in flaws
-    )
+    told = ((Violation("wrong", flaw=Flaw(kind, want=want)), code) for kind, want, code in flaws)
+    run((written(name, COMPILED[name], call, (), problem), code) for problem, code in told)
 
 
 @pytest.mark.parametrize("name", GATHERED)
-def test_a_script_gathers_the_gradients_of_both_passes(name: str) -> None:
+def test_a_script_gathers_the_gradients_of_all_passes(name: str) -> None:
     need(name)
     asked = ("w", "xb", "xwb") if GATHERED[name] else ("w", "x", "xw")
     run(script for wrt in asked for script in judged(name, "functional", *accumulated(wrt, GATHERED[name])))

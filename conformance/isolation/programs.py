@@ -45,11 +45,14 @@ class Task:
         """The operands in `wrt`."""
         return tuple(self.arrays[name] for name in self.wrt)
 
+    def marks(self, name: str) -> list[str]:
+        """What the name ends with in each set of arrays: nothing, 1, 2, ..."""
+        return ["", *map(str, takewhile(lambda number: f"{name}{number}" in self.arrays, count(1)))]
+
     def sets(self, *further: str) -> list[tuple[Native, ...]]:
         """The operands in `wrt`, and the arrays named besides, for each set of them."""
-        numbers = takewhile(lambda number: f"x{number}" in self.arrays, count(1))
         names = (*self.wrt, *further)
-        return [tuple(self.arrays[f"{name}{number}"] for name in names) for number in chain([""], numbers)]
+        return [tuple(self.arrays[f"{name}{mark}"] for name in names) for mark in self.marks("x")]
 
     def tangents(self) -> tuple[Native, ...]:
         """A direction for each operand in `wrt`."""
@@ -95,12 +98,11 @@ def accumulated(task: Task) -> list[Native]:
     What is not in `wrt` is another operand in each pass: `x1` and `cotangent1` are the second's, and so on.
     """
 
-    def function(number: str) -> Callable[..., Native]:
-        constants = {name: task.arrays[f"{name}{number}"] for name in "xwb" if name not in task.wrt}
+    def function(mark: str) -> Callable[..., Native]:
+        constants = {name: task.arrays[f"{name}{mark}"] for name in "xwb" if name not in task.wrt}
         return lambda *primals: task.apply(**constants, **dict(zip(task.wrt, primals, strict=True)))
 
-    later = takewhile(lambda number: f"cotangent{number}" in task.arrays, count(1))
-    passes = [(function(number), task.arrays[f"cotangent{number}"]) for number in ("", *map(str, later))]
+    passes = [(function(mark), task.arrays[f"cotangent{mark}"]) for mark in task.marks("cotangent")]
     return list(task.adapter.accumulate(passes, task.primals()))
 
 
