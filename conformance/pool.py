@@ -37,8 +37,8 @@ class Profile:
     the first gets `further` cases of the pool, every kind of layer and of padding alike, and `further_sample` for those
     checks; where not `every_surface` is certified, those that the user names are. Where there is a `spread`, each check
     gets so many cases, and so many of its own, and checks take turns, so that each case is tried by some of those that
-    it is for; the surfaces but the first have a `further_spread`, and a `further_costly` one for checks whose every
-    example takes seconds.
+    it is for. On the surfaces but the first a check gets a `further_spread` of the cases and `further_own` of its own,
+    or `further_costly` of both where each takes it seconds; there surfaces take turns as well as checks.
     """
 
     name: str
@@ -52,13 +52,16 @@ class Profile:
     every_surface: bool = True
     spread: int | None = None
     further_spread: int | None = None
+    further_own: int | None = None
     further_costly: int | None = None
 
 
 PROFILES = {
-    "quick": Profile("quick", 1, 1, (5, 7, 9), 10, 12, 60, 6, every_surface=False, spread=24, further_spread=24),
+    "quick": Profile(
+        "quick", 1, 1, (5, 7, 9), 10, 12, 60, 6, every_surface=False, spread=24, further_spread=24, further_own=8
+    ),
     "standard": Profile(
-        "standard", 1, 3, (5, 6, 7, 8, 9, 10, 11), 60, 48, 120, 16, further_spread=24, further_costly=3
+        "standard", 1, 3, (5, 6, 7, 8, 9, 10, 11), 60, 48, 120, 16, further_spread=24, further_own=8, further_costly=3
     ),
     "thorough": Profile("thorough", 4, 10, (5, 6, 7, 8, 9, 10, 11), 600, 500, 600, 200),
 }

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from threadpoolctl import threadpool_limits
 
@@ -131,7 +132,8 @@ class Session:
         drawn = pool(profile, self.options.seed, dtypes)
         trial = Trial(
             surface, (), profile.sample, limits, self.deviations,
-            shrink_seconds=self.options.shrink_seconds, thorough=profile.name == "thorough", spread=profile.spread,
+            shrink_seconds=self.options.shrink_seconds, thorough=profile.name == "thorough",
+            spread=profile.spread, most=profile.spread,
         )  # fmt: skip
 
         def possible(case: Case) -> bool:
@@ -148,7 +150,8 @@ class Session:
         others = every_padding([case for case in cases if case not in usual], profile.further - len(usual))
         return replace(
             trial, cases=(*usual, *others), sample=profile.further_sample, limited=limited,
-            spread=profile.further_spread, costly=profile.further_costly,
+            spread=profile.further_spread, most=profile.further_own, costly=profile.further_costly,
+            turn=crc32(name.encode()),
         )  # fmt: skip
 
     @property

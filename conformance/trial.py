@@ -34,7 +34,7 @@ class Trial:
 
     `cases` are those that the surface can do, as far as its limits say before a check has been chosen; `limited` are
     cases inside limits, of which each check tries a few. Where there is a `spread`, a check gets so many of the cases
-    and so many of its own; a costly check gets `costly` of each, where that is given.
+    and `most` of its own, others at each `turn`; a costly check gets `costly` of each, where that is given.
     """
 
     surface: Surface
@@ -46,7 +46,9 @@ class Trial:
     shrink_seconds: float = 20.0
     thorough: bool = False
     spread: int | None = None
+    most: int | None = None
     costly: int | None = None
+    turn: int = 0
 
     def facts(self, check: Check, example: Example) -> dict[str, Fact]:
         """What conditions are evaluated on."""
@@ -120,11 +122,11 @@ class Trial:
             check.select,
             lambda e: self._forbidding(check, e) is not None,
             few or (self.sample if check.sampled else self.spread),
-            few or self.spread,
+            few or self.most,
             self._forbids_all(check),
             check.bias_aside,
             lambda e: any(d.when.holds(self.facts(check, e)) for d in entries),
-            check.turn if self.spread else 0,
+            check.turn + self.turn if self.spread else 0,
         )
         return selection.examples(recorded, self.cases, self.limited, check.minimum)
 
