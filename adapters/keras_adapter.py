@@ -46,7 +46,7 @@ _OWN_LIMITS = {  # on the backend below
     "tensorflow": {
         "padding_mode in ('replicate', 'circular')": "tf.pad has no such mode",
         "surface != 'depthwise' and stride > 1 and dilation > 1": "tf.nn.convolution refuses both at once",
-        "surface in ('layer', 'depthwise') and function in ('vmap', 'mapped_vjp')": (
+        "surface in ('layer', 'depthwise') and function in ('vmap', 'mapped_vjp', 'vjp_of_vmap')": (
             "the layer is made in the call, and tf.vectorized_map traces it, where no variables can be made"
         ),
         "surface == 'channels-first' and groups == 1 and dtype not in ('float32', 'bfloat16')": (

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from conv1d_cts.conformance import oracle
-from conv1d_cts.conformance.backend import Call, call_of
+from conv1d_cts.conformance.backend import Call, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.recipes import Operands, operands
 from conv1d_cts.conformance.values import operand_names
@@ -66,13 +66,31 @@ class Map:
 
     def call_of_gradients(self) -> Call:
         """The call of a map of the gradients of all operands, with a cotangent for each index, on the first axis."""
+        call = self.call_of_its_gradients()
+        return replace(call, program="mapped_vjp", axes=tuple((*level, 0) for level in call.axes))
+
+    def call_of_its_gradients(self) -> Call:
+        """The call of the gradients of the map itself in all operands, the cotangent having the shape of its result."""
         names, mapped = operand_names(self.case), self.call()
         own = {name: [level[place] for level in mapped.axes] for place, name in enumerate(mapped.wrt)}
-        levels = tuple((*(own[n][d] if n in own else None for n in names), 0) for d in range(len(self.levels)))
+        levels = tuple(tuple(own[n][d] if n in own else None for n in names) for d in range(len(self.levels)))
         extents = tuple(level.extent for level in self.levels)
         cotangents = np.stack([self._cotangent(index) for index in np.ndindex(extents)])
         given = {**mapped.arrays, "cotangent": cotangents.reshape(*extents, *self.case.geometry.y_shape)}
-        return replace(mapped, program="mapped_vjp", wrt=names, axes=levels, arrays=given)
+        return replace(mapped, program="vjp_of_vmap", wrt=names, axes=levels, arrays=given)
+
+    def want_its_gradients(self, call: Call) -> list[Array]:
+        """Of each operand of that call, the sum of the gradients of the single calls at the places that they read."""
+        extents = tuple(level.extent for level in self.levels)
+        shapes = [require(call.arrays[name], name).shape for name in call.wrt]
+        sums = [np.zeros((*extents, *shape)) for shape in shapes]
+        for stacked, whole, axes in zip(self.want_gradients(), sums, zip(*call.axes, strict=True), strict=True):
+            for index in np.ndindex(extents):
+                place = whole[index]
+                for axis, at in zip(axes, index, strict=True):
+                    place = place if axis is None else np.moveaxis(place, axis, 0)[at]
+                place[...] = stacked[index]
+        return [whole.reshape(-1, *shape).sum(0) for whole, shape in zip(sums, shapes, strict=True)]
 
     def _cotangent(self, index: Index) -> Array:
         """That of the call at an index."""

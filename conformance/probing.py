@@ -23,7 +23,7 @@ _SIMPLEST = Case(Geometry(1, 1, 1, 1, 1), bias=False)  # which a surface of one 
 # Programs and the transforms of the adapter that they are made of.
 _NEEDS = {
     "vjp": ("vjp",), "jvp": ("jvp",), "vjp_of_vjp": ("vjp",), "jvp_of_vjp": ("vjp", "jvp"), "vmap": ("vmap",),
-    "mapped_vjp": ("vjp", "vmap"),
+    "mapped_vjp": ("vjp", "vmap"), "vjp_of_vmap": ("vjp", "vmap"),
     "compiled": ("compile",), "compiled_vjp": ("compile", "vjp"), "eval_shape": ("eval_shape",),
     "accumulated": ("accumulate",),
 }  # fmt: skip
@@ -61,7 +61,7 @@ def _absent_transforms(description: dict[str, Any]) -> Iterator[Limit]:
             yield Limit(Condition(f"function == '{program}'"), f"the adapter offers no {' and no '.join(missing)}")
     if not description["composes"]:
         composed = (
-            "function in ('vjp_of_vjp', 'jvp_of_vjp', 'mapped_vjp') or rule == 'nested' "
+            "function in ('vjp_of_vjp', 'jvp_of_vjp', 'mapped_vjp', 'vjp_of_vmap') or rule == 'nested' "
             "or rule == 'tied' and function != 'conv1d'"
         )
         yield Limit(

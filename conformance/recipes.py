@@ -95,10 +95,20 @@ def _lattice_budget(geometry: Geometry, dtype: str, mode: str) -> float:
     return float(2 ** SIGNIFICAND_BITS[dtype]) / products
 
 
+def _largest(case: Case) -> int:
+    """The a up to which the integers of a lattice case go."""
+    budget = _lattice_budget(case.geometry, case.dtype, case.padding_mode)
+    return max(1, min(_LARGEST_LATTICE_VALUE, math.isqrt(int(budget))))
+
+
+def exact_in_sums(case: Case, calls: int) -> bool:
+    """Whether the gradients of so many calls, on lattice data under zeros, add up exactly too."""
+    return bool(calls * most_products(case.geometry) * _largest(case) ** 2 <= 2 ** SIGNIFICAND_BITS[case.dtype])
+
+
 def _lattice(rng: np.random.Generator, case: Case) -> Callable[[tuple[int, ...]], Array]:
     """Draws integers of absolute value 1 ... a, so that no tap goes unseen."""
-    budget = _lattice_budget(case.geometry, case.dtype, case.padding_mode)
-    largest = max(1, min(_LARGEST_LATTICE_VALUE, math.isqrt(int(budget))))
+    largest = _largest(case)
     return lambda shape: rng.integers(1, largest + 1, shape) * rng.choice(np.array([-1, 1]), shape)
 
 

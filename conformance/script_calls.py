@@ -12,7 +12,7 @@ from typing import Any
 from conv1d_cts.conformance.backend import Call
 from conv1d_cts.conformance.script_literals import Unwritten
 
-_GRADIENTS = ("vjp", "vjp_of_vjp", "mapped_vjp", "accumulated")  # of each operand, and of the cotangent
+_GRADIENTS = ("vjp", "vjp_of_vjp", "mapped_vjp", "vjp_of_vmap", "accumulated")  # of each operand, and of the cotangent
 _BY_SET = ("compiled", "compiled_vjp", "vjp_of_compiled")  # a result, or results, of each set of operands
 
 
@@ -37,11 +37,11 @@ def names(call: Call) -> list[str]:
 
 def definitions(macros: Any, program: str) -> list[str]:
     """The lines that the expression of a program needs before it. Raises Unwritten."""
-    if program != "accumulated":
+    if program not in ("accumulated", "vjp_of_compiled"):
         return []
-    if not hasattr(macros, "gathering"):
+    if program == "accumulated" and not hasattr(macros, "gathering"):
         raise Unwritten("the template has no gathering of gradients")
-    return str(macros.gathering).strip().splitlines()
+    return str(getattr(macros, "gathering", "")).strip().splitlines()
 
 
 def results(macros: Any, surface: str, call: Call) -> str:
@@ -58,6 +58,8 @@ def results(macros: Any, surface: str, call: Call) -> str:
         return f"({_mapped(macros, call, function, call.wrt)})({wrt})"
     if program == "mapped_vjp":
         return f"({_mapped(macros, call, gradients, (*call.wrt, 'c'))})({wrt}, cotangent)"
+    if program == "vjp_of_vmap":
+        return _vjp(macros, f"({_mapped(macros, call, function, call.wrt)})", wrt, "cotangent")
     if program == "vjp":
         return _vjp(macros, function, wrt, "cotangent")
     if program == "jvp":
@@ -74,8 +76,9 @@ def results(macros: Any, surface: str, call: Call) -> str:
         each = f"map({expand(macros, 'compiled', gradients)}, {_sets(call, *call.wrt, 'cotangent')})"
         return f"[gradient for gradients in {each} for gradient in gradients]"
     if program == "vjp_of_compiled":
-        gradient = f"{_vjp(macros, f'lambda w: f({wrt})', 'w', 'c')}[0]"
-        of_w = f"lambda {wrt}, c, f={expand(macros, 'compiled', function)}: {gradient}"
+        given = wrt if "w" in call.arrays else wrt.replace("x", "w")
+        compiled = expand(macros, "compiled", function)
+        of_w = f"lambda {wrt}, c, f={compiled}: {_trained(macros, f'lambda w: f({given})')}[0]"
         return f"list(map({of_w}, {_sets(call, *call.wrt, 'cotangent')}))"
     raise Unwritten(f"a script has no calls of the kind {program}")
 
@@ -84,11 +87,16 @@ def _operator(macros: Any, surface: str, call: Call) -> str:
     """The operator on x, w and b; where there is no w, x is both."""
     bias = "None" if call.arrays.get("b") is None else "b"
     one = expand(macros, "call", surface, bias, **call.attributes)
-    return one if "w" in call.arrays else f"(lambda w: {one})(x)"
+    return one if "w" in (*call.arrays, *call.wrt) else f"(lambda w: {one})(x)"
 
 
 def _vjp(macros: Any, function: str, primals: str, cotangent: str) -> str:
     return expand(macros, "vjp", function, primals, cotangent)
+
+
+def _trained(macros: Any, function: str) -> str:
+    """The gradient in w by a backward pass where the backend has one, and by vjp else; in a list."""
+    return f"gathered([({function}, c)], w)" if hasattr(macros, "gathering") else _vjp(macros, function, "w", "c")
 
 
 def _jvp(macros: Any, function: str, primals: str) -> str:
@@ -110,8 +118,8 @@ def _marks(call: Call, name: str = "x") -> list[str]:
 
 def _sets(call: Call, *operands: str) -> str:
     """Of each operand those of all sets, as `map` takes them."""
-    marks = _marks(call)
-    return ", ".join(f"[{', '.join(f'{name}{mark}' for mark in marks)}]" for name in operands)
+    marks, given = _marks(call), [name if name in call.arrays else "x" for name in operands]
+    return ", ".join(f"[{', '.join(f'{name}{mark}' for mark in marks)}]" for name in given)
 
 
 def _pass(call: Call, one: str, mark: str) -> str:

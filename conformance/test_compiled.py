@@ -14,7 +14,7 @@ from conv1d_cts.conformance.check import Check, as_test, tries
 from conv1d_cts.conformance.malformed import Malformed
 from conv1d_cts.conformance.outcomes import alike, of_each_clause
 from conv1d_cts.conformance.recipes import operands
-from conv1d_cts.conformance.together import call_of_all, of_one_function, other_precision
+from conv1d_cts.conformance.together import call_of_all, of_one_function, other_precision, tied_call
 from conv1d_cts.conformance.values import non_empty, operand_names, small_zeros
 from conv1d_cts.spec.geometry import Geometry
 
@@ -36,6 +36,12 @@ _OWN = (
 _MODES = tuple(  # samples that are shown on both sides
     Case(Geometry(1, 2, 3, 4, 3, padding=(3, 2)), bias=False, padding_mode=mode, seed=7)
     for mode in ("reflect", "replicate", "circular")
+)
+
+
+_ONE_ARRAY = (
+    Case(Geometry(2, 2, 2, 4, 4), bias=False),
+    Case(Geometry(3, 2, 3, 5, 5, stride=2, padding=(3, 3)), bias=False),
 )
 
 
@@ -117,12 +123,29 @@ def compiled_gradients_are_exact(surface: Surface, case: Case) -> None:
 
 
 def gradients_of_compiled(surface: Surface, case: Case) -> None:
-    """So do the gradients in w through a compiled function, where x is a constant that changes."""
-    cases = [replace(case, seed=case.seed + offset) for offset in range(3)]
+    """So do the gradients in w through a compiled function; x, a constant, and the layout of all change."""
+    layouts = ("contiguous", "permuted", "strided")
+    cases = [replace(case, seed=case.seed + offset, layout=layout) for offset, layout in enumerate(layouts)]
     results = surface.answer(call_of_all(cases, "vjp_of_compiled")).results
     for number, (one, got) in enumerate(zip(cases, results, strict=True), start=1):
         want = oracle.gradients(one, operands(one))["w"]
-        judge.equal(require(got, "gw"), want, f"gw of call {number} through the compiled function")
+        judge.equal(require(got, "gw"), want, f"gw of call {number} ({one.layout}) through the compiled function")
+
+
+def compiled_of_one_array(surface: Surface, case: Case) -> None:
+    """A compiled function of x and w that is given one array for both uses it as both."""
+    given, call = tied_call(case, "compiled", "xw")
+    (got,) = surface.answer(call).results
+    judge.equal(require(got, "y"), oracle.forward(case, given), "compiled y of one array as x and w")
+
+
+def gradients_of_one_array(surface: Surface, case: Case) -> None:
+    """Its gradient is the sum of theirs, of a compiled function and compiled itself."""
+    for program, wrt in (("vjp_of_compiled", "xw"), ("compiled_vjp", "x")):
+        given, call = tied_call(case, program, wrt)
+        got = surface.answer(replace(call, arrays={**call.arrays, "cotangent": given.cotangent})).results[0]
+        want = oracle.gradients(case, given)
+        judge.equal(require(got, program), want["x"] + want["w"], f"{program} of one array as x and w")
 
 
 def compiled_within(surface: Surface, case: Case) -> judge.Accuracy:
@@ -169,14 +192,20 @@ def _of_operands(cases: tuple[Case, ...]) -> Iterator[Malformed]:
 
 
 _tried = partial(tries, telling=_few, sampled=True, costly=True)
+_of_one_array = partial(tries, "INV-19", telling=lambda c: c in _ONE_ARRAY, own=_ONE_ARRAY, costly=True, minimum=1)
 test_inv_19_compiled = _tried("INV-19", compiled_is_exact, own=_OWN, extra=_COMPILED)
 test_inv_19_compiled_many_times = _tried("INV-19", compiled_many_times, own=[*_OWN[:2], *_MODES], extra=_COMPILED)
 test_inv_19_closures = _tried("INV-19", closures_stay_apart, own=_OWN[:2], extra=_COMPILED)
 test_inv_19_compiled_gradients = _tried(
     "INV-19", compiled_gradients_are_exact, own=[*_OWN, *_MODES], extra=_COMPILED_VJP
 )
-test_inv_19_gradients_of_compiled = _tried(
-    "INV-19", gradients_of_compiled, own=_OWN[:3], extra=_COMPILED_VJP, may_refuse=True, minimum=0
+test_inv_19_gradients_of_compiled = tries(
+    "INV-19", gradients_of_compiled, lambda c: c in _OWN[:3], own=_OWN[:3], extra=_COMPILED_VJP, costly=True,
+    may_refuse=True, minimum=0,
+)  # fmt: skip
+test_inv_19_one_array = _of_one_array(body=compiled_of_one_array, extra={**_COMPILED, "rule": "tied"})
+test_inv_19_one_array_in_gradients = _of_one_array(
+    body=gradients_of_one_array, extra={**_COMPILED_VJP, "rule": "tied"}, may_refuse=True, minimum=0
 )
 test_inv_19_compiled_bounds = _tried("INV-19", compiled_within, own=_OWN[::3], prepare=_gaussian, extra=_COMPILED)
 test_inv_19_compiled_refusals = as_test(

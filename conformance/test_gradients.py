@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from conv1d_cts.conformance import judge, oracle
-from conv1d_cts.conformance.backend import Call, Surface, Violation, call_of, require
+from conv1d_cts.conformance.backend import Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
 from conv1d_cts.conformance.edges import (
@@ -28,8 +28,8 @@ from conv1d_cts.conformance.edges import (
     taps,
     wide_pads,
 )
-from conv1d_cts.conformance.recipes import Operands, lattice_fits, operands
-from conv1d_cts.conformance.together import call_of_passes
+from conv1d_cts.conformance.recipes import lattice_fits, operands
+from conv1d_cts.conformance.together import call_of_passes, tied_call
 from conv1d_cts.conformance.values import (
     LARGE,
     VJP,
@@ -291,25 +291,16 @@ def _tied_cases() -> Iterator[Case]:
         yield Case(Geometry(3, 2, 3, length, length, stride, dilation, padding=padding), seed=length)
 
 
-def _tied_call(case: Case, program: str, wrt: str) -> tuple[Operands, Call]:
-    """The operands, of which x is w as well, and a call that gets the one array for both."""
-    given = operands(case)
-    call = call_of(case, given, program, wrt)
-    arrays = {name: array for name, array in call.arrays.items() if name != "w"}
-    tangents = {**given.tangents, "w": given.tangents["x"]}
-    return replace(given, w=given.x, tangents=tangents), replace(call, arrays=arrays)
-
-
 def tied_forward(surface: Surface, case: Case) -> None:
     """Y of one array as x and w."""
-    given, call = _tied_call(case, "conv1d", "")
+    given, call = tied_call(case, "conv1d", "")
     y = require(surface.answer(call).results[0], "y")
     judge.equal(y, oracle.forward(case, given), "y of one array as x and w")
 
 
 def tied_vjp(surface: Surface, case: Case) -> None:
     """The gradient of an array that is x and w is the sum of theirs."""
-    given, call = _tied_call(case, "vjp", "x")
+    given, call = tied_call(case, "vjp", "x")
     got = require(surface.answer(call).results[0], "the gradient")
     want = oracle.gradients(case, given)
     judge.equal(got, want["x"] + want["w"], "the gradient of one array as x and w")
@@ -317,7 +308,7 @@ def tied_vjp(surface: Surface, case: Case) -> None:
 
 def tied_jvp(surface: Surface, case: Case) -> None:
     """The tangent of y along an array that is x and w is the sum of those along each."""
-    given, call = _tied_call(case, "jvp", "x")
+    given, call = tied_call(case, "jvp", "x")
     got = require(surface.answer(call).results[0], "the tangent")
     judge.equal(got, oracle.tangent(case, given, "xw"), "the tangent along one array as x and w")
 

@@ -10,6 +10,7 @@ from conv1d_cts.conformance.backend import Surface, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
 from conv1d_cts.conformance.maps import Level, Map
+from conv1d_cts.conformance.recipes import exact_in_sums
 from conv1d_cts.conformance.values import operand_names, small_zeros
 from conv1d_cts.spec.geometry import Geometry
 from conv1d_cts.spec.padding import PADDING_NAMES
@@ -33,6 +34,8 @@ _NESTED = tuple(
     )
 )
 _EMPTY = tuple((Level(over, 0),) for over in ("x", "w", "xw", "b", "xwb"))
+# All extents but those of x and w distinct, or all alike: by its length the axis of a map may be taken for another.
+_EXTENTS = (Case(Geometry(3, 2, 4, 7, 3), seed=1), Case(Geometry(3, 3, 3, 3, 1), seed=2))
 _TRIED = 4  # ways of all to map one case: a compiler pays for each
 
 
@@ -60,6 +63,12 @@ def long_vmap_is_a_loop(surface: Surface, case: Case) -> None:
         _is_the_loop(surface, mapping)
 
 
+def vmap_as_long_as_an_extent(surface: Surface, case: Case) -> None:
+    """So does a map as long as the batch, the channels or the windows of y."""
+    for over, extent in product(("x", "w", "b", "xb"), sorted(set(case.geometry.y_shape))):
+        _is_the_loop(surface, Map(case, (Level(over, extent),)))
+
+
 def vmap_of_vmap_is_a_loop(surface: Surface, case: Case) -> None:
     """A map of a map, over one operand twice or over two in turn, gives the stack of stacks."""
     (mapping,) = _ways(case, _NESTED, 1)
@@ -74,6 +83,20 @@ def mapped_gradients(surface: Surface, case: Case) -> None:
         judge.equal(require(got, f"g{name}"), want, f"g{name}, mapped over {mapping.levels[0].over},")
 
 
+def gradients_of_a_map(surface: Surface, case: Case) -> None:
+    """The gradients of a map, as of a loss of its whole result: the loop's, added up where calls share an operand."""
+    (mapping,) = _ways(case, _MAPS, 1)
+    call = mapping.call_of_its_gradients()
+    for name, got, want in zip(call.wrt, surface.answer(call).results, mapping.want_its_gradients(call), strict=True):
+        judge.equal(require(got, f"g{name}"), want, f"g{name} of a map over {mapping.levels[0].over}")
+
+
+def _adds_up(case: Case) -> bool:
+    """Of a map, too, each gradient is exact; of the pool few cases, since a compiler pays for each."""
+    exact = small_zeros(case) and exact_in_sums(case, max(level.extent for (level,) in _MAPS))
+    return exact and (case in _NAMED or case.seed // len(_MAPS) % 32 == 0)
+
+
 def vmap_over_nothing(surface: Surface, case: Case) -> None:
     """Mapped over an axis of size 0, the stack is empty: (0, N, O, L_out)."""
     for mapping in _ways(case, _EMPTY, len(_EMPTY)):
@@ -86,11 +109,18 @@ test_inv_17_vmap = tries("INV-17", vmap_is_a_loop, small_zeros, own=_NAMED, extr
 test_inv_17_long_vmap = tries(
     "INV-17", long_vmap_is_a_loop, lambda c: c in _SIMPLE, own=_SIMPLE, extra=_VMAP, minimum=1
 )
+test_inv_17_extents = tries(
+    "INV-17", vmap_as_long_as_an_extent, lambda c: c in _EXTENTS, own=_EXTENTS, extra=_VMAP, minimum=1
+)
 test_inv_17_vmap_of_vmap = tries(
     "INV-17", vmap_of_vmap_is_a_loop, small_zeros, extra={**_VMAP, "rule": "nested"}, sampled=True
 )
 test_inv_17_gradients = tries(
     "INV-17", mapped_gradients, small_zeros, own=_NAMED, extra={"function": "mapped_vjp", "wrt": "xwb"}, sampled=True,
+    may_refuse=True,
+)  # fmt: skip
+test_inv_17_gradients_of_a_map = tries(
+    "INV-17", gradients_of_a_map, _adds_up, own=_NAMED, extra={"function": "vjp_of_vmap", "wrt": "xwb"}, sampled=True,
     may_refuse=True,
 )  # fmt: skip
 test_inv_17_vmap_over_nothing = tries(

@@ -27,6 +27,8 @@ _SHARED_OUT = (  # enough of each kind of work for a backend to share it out
     Geometry(2, 16, 32, 60, 3, dilation=2, groups=4), Geometry(2, 8, 8, 60, 3, padding=(1, 1)),
 )  # fmt: skip
 
+_FIRST = (Case(_SHARED_OUT[2], bias=False),)
+
 _PADS: tuple[tuple[int, int] | str, ...] = ((2, 2), (7, 7), "same")
 _MODES = tuple(
     Case(Geometry(2, 2, 3, 13, 3, padding=pads), "float32", False, mode, 1.5 if mode == "constant" else 0)
@@ -47,6 +49,12 @@ def calls_at_once(surface: Surface, case: Case) -> None:
         one = cases[number // ROUNDS]
         what = f"y of thread {number // ROUNDS + 1}, call {number % ROUNDS + 1},"
         judge.equal(require(got, "y"), oracle.forward(one, operands(one)), what)
+
+
+def threads_before_the_main_one(surface: Surface, case: Case) -> None:
+    """So they do in a process whose main thread has not called yet: what it makes ready is made ready for them too."""
+    with surface.backend.fresh_process():
+        calls_at_once(surface, case)
 
 
 def threads_are_accurate(surface: Surface, case: Case) -> Accuracy:
@@ -92,6 +100,9 @@ def _is_right(case: Case, program: str, answer: Answer, where: str) -> None:
 
 test_inv_21_at_once = tries("INV-21", calls_at_once, small_zeros, extra=_AT_ONCE, sampled=True)
 test_inv_21_modes = tries("INV-21", calls_at_once, lambda c: c in _MODES, own=_MODES, extra=_AT_ONCE, sampled=True)
+test_inv_21_threads_first = tries(
+    "INV-21", threads_before_the_main_one, lambda c: c in _FIRST, own=_FIRST, extra=_AT_ONCE, minimum=1
+)
 test_inv_21_accurate = tries(
     "INV-21", threads_are_accurate, lambda c: c in _SUMS, own=_SUMS, extra=_AT_ONCE, sampled=True
 )

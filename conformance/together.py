@@ -69,3 +69,12 @@ def call_of_passes(case: Case, passes: list[Operands], wrt: str) -> Call:
     constants = [name for name in ("x", "w", "b", "cotangent") if name not in wrt]
     further = {f"{name}{i}": getattr(passes[i], name) for i in range(1, len(passes)) for name in constants}
     return replace(call, arrays={**call.arrays, "cotangent": passes[0].cotangent, **further})
+
+
+def tied_call(case: Case, program: str, wrt: str) -> tuple[Operands, Call]:
+    """The operands, of which x is w as well, and a call that gets the one array for both."""
+    given = operands(case)
+    call = call_of(case, given, program, wrt)
+    arrays = {name: array for name, array in call.arrays.items() if name != "w"}
+    tangents = {**given.tangents, "w": given.tangents["x"]}
+    return replace(given, w=given.x, tangents=tangents), replace(call, arrays=arrays)

@@ -13,9 +13,10 @@ import pytest
 from conv1d_cts.conformance import oracle
 from conv1d_cts.conformance.backend import Call, Flaw, Violation, call_of
 from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.maps import Level, Map
 from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.conformance.script_literals import Unwritten
-from conv1d_cts.conformance.together import call_of_all, call_of_passes
+from conv1d_cts.conformance.together import call_of_all, call_of_passes, tied_call
 from conv1d_cts.spec.geometry import Geometry
 from tests.test_scripts import exit_codes, written
 
@@ -73,10 +74,29 @@ def need(name: str) -> None:
 @pytest.mark.parametrize("name", COMPILED)
 def test_a_script_compiles_once_and_calls_on_every_set(name: str, program: str) -> None:
     need(name)
-    if (name, program) == ("torch", "vjp_of_compiled"):
-        pytest.skip("torch differentiates what it has compiled by .backward() alone")
     call, right = compiled(program)
     run(judged(name, COMPILED[name], call, right))
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_a_script_gives_a_compiled_function_one_array_twice(name: str) -> None:
+    need(name)
+    case = Case(Geometry(2, 2, 2, 4, 4), bias=False)
+    given, call = tied_call(case, "compiled", "xw")
+    run(judged(name, COMPILED[name], call, [oracle.forward(case, given)]))
+    given, call = tied_call(case, "vjp_of_compiled", "xw")
+    gradients = oracle.gradients(case, given)
+    call = replace(call, arrays={**call.arrays, "cotangent": given.cotangent})
+    run(judged(name, COMPILED[name], call, [gradients["x"] + gradients["w"]]))
+
+
+@pytest.mark.parametrize("name", ["torch", "jax", "tensorflow", "mlx"])
+def test_a_script_differentiates_a_map_and_maps_a_derivative(name: str) -> None:
+    need(name)
+    mapping = Map(replace(CASE, bias=False), (Level("x", 2),))
+    call = mapping.call_of_its_gradients()
+    run(judged(name, "functional", call, mapping.want_its_gradients(call)))
+    run(judged(name, "functional", mapping.call_of_gradients(), mapping.want_gradients()))
 
 
 @pytest.mark.parametrize("name", ["torch", "jax", "tensorflow", "flax"])

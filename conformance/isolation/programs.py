@@ -51,12 +51,18 @@ class Task:
 
     def sets(self, *further: str) -> list[tuple[Native, ...]]:
         """The operands in `wrt`, and the arrays named besides, for each set of them."""
-        names = (*self.wrt, *further)
-        return [tuple(self.arrays[f"{name}{mark}"] for name in names) for mark in self.marks("x")]
+        operands = [name if name in self.arrays else "x" for name in self.wrt]
+        return [tuple(self.arrays[f"{name}{mark}"] for name in (*operands, *further)) for mark in self.marks("x")]
 
     def tangents(self) -> tuple[Native, ...]:
         """A direction for each operand in `wrt`."""
         return tuple(self.arrays[f"{name}_tangent"] for name in self.wrt)
+
+    def mapped(self, function: Callable[..., Native]) -> Callable[..., Native]:
+        """The function mapped once for each level of `axes`."""
+        for level in reversed(self.axes):
+            function = self.adapter.vmap(function, level)
+        return function
 
     def gradient(self) -> Callable[..., Native]:
         """The first derivative in operand `slot`, as a function of the operands in `wrt` and the cotangent."""
@@ -114,22 +120,22 @@ def fit(task: Task) -> list[Native]:
 
 def vmap(task: Task) -> list[Native]:
     """Y with a new first axis for each level of `axes`: mapped over those axes of the operands in `wrt`."""
-    mapped = task.function()
-    for level in reversed(task.axes):
-        mapped = task.adapter.vmap(mapped, level)
-    return [mapped(*task.primals())]
+    return [task.mapped(task.function())(*task.primals())]
 
 
 def mapped_vjp(task: Task) -> list[Native]:
     """The gradients of the operands in `wrt`, mapped as y is by `vmap`; each level's axes end with the cotangent's."""
     function = task.function()
 
-    def mapped(*args: Native) -> tuple[Native, ...]:
+    def gradients(*args: Native) -> tuple[Native, ...]:
         return tuple(task.adapter.vjp(function, args[:-1], args[-1]))
 
-    for level in reversed(task.axes):
-        mapped = task.adapter.vmap(mapped, level)
-    return list(mapped(*task.primals(), task.arrays["cotangent"]))
+    return list(task.mapped(gradients)(*task.primals(), task.arrays["cotangent"]))
+
+
+def vjp_of_vmap(task: Task) -> list[Native]:
+    """The gradients of the operands in `wrt` of what `vmap` gives, the axes of those that are not mapped being None."""
+    return list(task.adapter.vjp(task.mapped(task.function()), task.primals(), task.arrays["cotangent"]))
 
 
 def compiled(task: Task) -> list[Native]:
@@ -152,15 +158,22 @@ def compiled_again(task: Task) -> list[Native]:
 
 
 def vjp_of_compiled(task: Task) -> list[Native]:
-    """The gradient in w alone for each set of operands and cotangents, through one function compiled once."""
+    """The gradient in w alone, or in the one array that is both, for each set, through one function compiled once."""
     compiled_function, gradients = task.adapter.compile(task.function()), []
     for x, w, *further, cotangent in task.sets("cotangent"):
 
         def of_w(kernel: Native, x: Native = x, further: list[Native] = further) -> Native:
-            return compiled_function(x, kernel, *further)
+            return compiled_function(x if "w" in task.arrays else kernel, kernel, *further)
 
-        gradients += task.adapter.vjp(of_w, (w,), cotangent)
+        gradients.append(_trained(task.adapter, of_w, w, cotangent))
     return gradients
+
+
+def _trained(adapter: Any, f: Callable[[Native], Native], primal: Native, cotangent: Native) -> Native:
+    """The gradient as training asks for it: by a backward pass where the adapter has one, and by vjp else."""
+    if hasattr(adapter, "accumulate"):
+        return adapter.accumulate([(f, cotangent)], (primal,))[0]
+    return adapter.vjp(f, (primal,), cotangent)[0]
 
 
 def compiled_vjp(task: Task) -> list[Native]:
@@ -171,8 +184,8 @@ def compiled_vjp(task: Task) -> list[Native]:
 
 def written_to(task: Task) -> list[Native]:
     """Y for each set of operands, all of them in the arrays of the first, which get the others' values in place."""
-    results = [task.apply()]
-    for values in task.sets()[1:]:
+    results = []
+    for values in task.sets():
         for array, new in zip(task.primals(), values, strict=True):
             array[...] = new
         results.append(task.apply())
@@ -210,6 +223,7 @@ PROGRAMS: dict[str, Callable[[Task], list[Native]]] = {
     "fit": fit,
     "vmap": vmap,
     "mapped_vjp": mapped_vjp,
+    "vjp_of_vmap": vjp_of_vmap,
     "compiled": compiled,
     "compiled_again": compiled_again,
     "vjp_of_compiled": vjp_of_compiled,
