@@ -200,13 +200,10 @@ test_inv_19_compiled_gradients = _tried(
     "INV-19", compiled_gradients_are_exact, own=[*_OWN, *_MODES], extra=_COMPILED_VJP
 )
 test_inv_19_gradients_of_compiled = tries(
-    "INV-19", gradients_of_compiled, lambda c: c in _OWN[:3], own=_OWN[:3], extra=_COMPILED_VJP, costly=True,
-    may_refuse=True, minimum=0,
-)  # fmt: skip
-test_inv_19_one_array = _of_one_array(body=compiled_of_one_array, extra={**_COMPILED, "rule": "tied"})
-test_inv_19_one_array_in_gradients = _of_one_array(
-    body=gradients_of_one_array, extra={**_COMPILED_VJP, "rule": "tied"}, may_refuse=True, minimum=0
+    "INV-19", gradients_of_compiled, lambda c: c in _OWN[:3], own=_OWN[:3], extra=_COMPILED_VJP, costly=True, minimum=1
 )
+test_inv_19_one_array = _of_one_array(body=compiled_of_one_array, extra={**_COMPILED, "rule": "tied"})
+test_inv_19_one_array_in_gradients = _of_one_array(body=gradients_of_one_array, extra={**_COMPILED_VJP, "rule": "tied"})
 test_inv_19_compiled_bounds = _tried("INV-19", compiled_within, own=_OWN[::3], prepare=_gaussian, extra=_COMPILED)
 test_inv_19_compiled_refusals = as_test(
     Check("INV-19", alike("compiled", "compiled"), of_each_clause(2), _COMPILED, may_refuse=True, must_refuse=True)
