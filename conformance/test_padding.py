@@ -24,9 +24,8 @@ from conv1d_cts.conformance.edges import (
     whole_strides,
     wide_pads,
 )
-from conv1d_cts.conformance.isolation.wire import dtype_of
 from conv1d_cts.conformance.recipes import Operands, operands
-from conv1d_cts.conformance.values import forward_is_exact, non_empty
+from conv1d_cts.conformance.values import forward_is_exact, non_empty, with_rounded_fill
 from conv1d_cts.spec.geometry import Geometry
 
 
@@ -85,17 +84,11 @@ def _one_product(case: Case) -> Case:
     return filled.with_geometry(kernel=1, stride=stride, dilation=1, c_in=case.geometry.groups, padding=pads)
 
 
-def _rounded(case: Case) -> float:
-    """The fill in the case's dtype."""
-    fill: float = np.asarray(case.padding_value).astype(dtype_of(case.dtype)).astype(np.float64).item()
-    return fill
-
-
 def fill_is_rounded(surface: Surface, case: Case) -> None:
     """Where a window holds the fill alone, y is the fill, rounded to x's dtype, times 1 or -1."""
     given = operands(case)
     given = Operands(given.x, np.sign(given.w.astype(np.float64)).astype(given.w.dtype), None, given.cotangent)
-    want = oracle.forward(replace(case, padding_value=_rounded(case)), given)
+    want = oracle.forward(with_rounded_fill(case), given)
     judge.equal(surface.conv1d(case, given), want, "y")
 
 
@@ -109,7 +102,7 @@ def fill_is_rounded_in_gw(surface: Surface, case: Case) -> None:
     cotangent = np.zeros_like(given.cotangent)
     cotangent[0, :, 0] = np.sign(given.cotangent[0, :, 0].astype(np.float64))
     gw = surface.vjp(case, replace(given, cotangent=cotangent), "w")["w"]
-    want = cotangent[0, :, 0].astype(np.float64) * _rounded(case)
+    want = cotangent[0, :, 0].astype(np.float64) * with_rounded_fill(case).padding_value
     judge.equal(gw, np.broadcast_to(want[:, None, None], case.geometry.w_shape), "gw")
 
 

@@ -15,6 +15,7 @@ from conv1d_cts.adapters.conditions import Fact
 from conv1d_cts.conformance import judge, oracle
 from conv1d_cts.conformance.backend import Answer, Call, Refused, Surface
 from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.isolation.wire import dtype_of
 from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.spec.geometry import Geometry
 from conv1d_cts.spec.padding import source_index
@@ -61,6 +62,11 @@ def with_bias(case: Case) -> Case:
 def as_complex(case: Case) -> Case:
     """The case with complex operands of the width of its dtype."""
     return replace(case, dtype="complex128" if case.dtype in ("float64", "complex128") else "complex64")
+
+
+def with_rounded_fill(case: Case) -> Case:
+    """The case with its fill as its dtype holds it."""
+    return replace(case, padding_value=np.asarray(case.padding_value).astype(dtype_of(case.dtype)).item())
 
 
 def non_empty(case: Case) -> bool:

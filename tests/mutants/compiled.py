@@ -164,6 +164,27 @@ def _fractions(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return rng.standard_normal(shape)
 
 
+@mutant
+def compiled_fill_rounded_once(m: Backend, rng: Rng) -> Witness:
+    """Compiled, a fill is what the dtype of the first call holds of it, in later ones too (kind: folded constant)."""
+    first: list[Any] = []  # while a compiled function runs
+
+    def fault(function: Function, earlier: list[tuple[Array, ...]], operands: tuple[Array, ...]) -> Any:
+        first[:] = [(*earlier, operands)[0][0].dtype]
+        try:
+            return function(*operands)
+        finally:
+            first.clear()
+
+    @m.around("pad")
+    def pad(inner: Callable[..., Array], x: Array, fill: Any, p: Plan) -> Array:
+        return inner(x, np.asarray(fill).astype(first[0]).astype(x.dtype) if first else fill, p)
+
+    compiling(m, fault)
+    call = Call(c_out=draw(rng, 1, 4), padding=(1, 1), mode="constant", fill=0.1, dtype="float32")
+    return through_compiler(call, call.but(dtype="float64"))
+
+
 @shapes
 def shape_without_data_rounds_up(m: Backend, rng: Rng) -> Witness:
     """Without data L_out is one more where a stride of T (2 to 3) or more has a remainder (kind: ceil)."""
