@@ -226,14 +226,16 @@ class BackendProcess:
     def _receive(self, seconds: float) -> Any:
         """The next message, of which each call may take that long."""
         patience, answered = Patience(self._popen.pid, seconds), self._position.answered
+        before = self._held_bytes
         while True:
             try:
                 message = self._channel.receive(timeout=_POLL_SECONDS)
             except self._channel.TimeoutError:
                 if self._position.answered != answered:
                     patience, answered = Patience(self._popen.pid, seconds), self._position.answered
-                    self._held_bytes = self._memory()
-                self._check_growth()
+                    self._held_bytes = before  # what is held by now may be this call's already
+                before = self._memory()
+                self._check_growth(before)
                 if patience.is_over():
                     tail = self._tail()
                     self.close()
@@ -252,9 +254,9 @@ class BackendProcess:
         except psutil.NoSuchProcess:
             return 0
 
-    def _check_growth(self) -> None:
+    def _check_growth(self, held: int) -> None:
         """Raise Died where one call has taken more memory than it may; what the calls before it left is not its own."""
-        taken = self._memory() - self._held_bytes
+        taken = held - self._held_bytes
         if taken > self.limits.memory_bytes:
             self.close()
             message = f"took {taken >> 20} MiB of memory, the limit is {self.limits.memory_bytes >> 20}"
