@@ -49,8 +49,8 @@ _ONE_ARRAY = (
 
 
 def _few(case: Case) -> bool:
-    own = case.seed < len(_OWN) or case.seed % _ONE_IN == 0
-    return case in (*_MODES, _FILLED) or (small_zeros(case) and own)
+    drawn = case.seed < len(_OWN) or case.seed % _ONE_IN == 0
+    return case in (*_MODES, _FILLED) or (small_zeros(case) and drawn)
 
 
 def _gaussian(case: Case) -> Case:

@@ -34,7 +34,7 @@ _NESTED = tuple(
     )
 )
 _EMPTY = tuple((Level(over, 0),) for over in ("x", "w", "xw", "b", "xwb"))
-# All extents but those of x and w distinct, or all alike: by its length the axis of a map may be taken for another.
+# Extents of y that differ, and that are alike: by its length the axis of a map may be taken for one of them.
 _EXTENTS = (Case(Geometry(3, 2, 4, 7, 3), seed=1), Case(Geometry(3, 3, 3, 3, 1), seed=2))
 _TRIED = 4  # ways of all to map one case: a compiler pays for each
 

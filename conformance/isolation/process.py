@@ -183,7 +183,7 @@ class BackendProcess:
             channel.send((self._folder, source.module, source.path, device, log, position, interpreter.cpus))
             self._channel = channel
         self._description: dict[str, Any] | None = None
-        self._loaded_bytes = self._held_bytes = 0  # when the adapter had been loaded; when the last answer came
+        self._loaded_bytes = self._held_bytes = 0  # when the adapter had been loaded; before the call that is under way
         self.history: deque[Request] = deque(maxlen=_REMEMBERED)
         self.suspects: list[Any] = []  # known causes of corrupted memory that this process has met, kept by the engine
 
