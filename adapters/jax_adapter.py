@@ -44,9 +44,14 @@ _WIDER = {
 _MODES = {"zeros": "constant", "replicate": "edge", "circular": "wrap"}
 
 
+@jax.jit
+def _biased(y: Any, b: Any) -> Any:
+    return lax.add(y, lax.broadcast_in_dim(b, y.shape, (1,)))
+
+
 def _with_bias(y: Any, b: Any) -> Any:
-    """Add the bias along the channels, which the convolution of lax leaves to its users."""
-    return y if b is None else lax.add(y, lax.broadcast_in_dim(b, y.shape, (1,)))
+    """Add the bias along the channels, which the convolution of lax leaves to its users: one program, not two."""
+    return y if b is None else _biased(y, b)
 
 
 def _conv(
