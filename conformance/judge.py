@@ -9,7 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from conv1d_cts.conformance.backend import Flaw, Violation
+from conv1d_cts.conformance.backend import Answer, Flaw, Violation
 
 Array = np.ndarray[Any, Any]
 
@@ -29,6 +29,20 @@ def same_dtype(got: Array, dtype: str, name: str) -> None:
     """Raise Violation unless `got` has the dtype."""
     if got.dtype.name != dtype:
         raise Violation(f"{name} is {got.dtype.name}, not {dtype}", dtype, got.dtype.name, Flaw("dtype", got, dtype))
+
+
+def unmodified(answer: Answer, program: str) -> None:
+    """Raise Violation where the call has modified an operand."""
+    if answer.modified:
+        message = f"{program} modified {', '.join(answer.modified)}"
+        raise Violation(message, "operands unchanged", answer.modified, Flaw("changed", want=answer.modified))
+
+
+def own_memory(answer: Answer, program: str) -> None:
+    """Raise Violation where a result shares memory with an operand, as far as that can be seen."""
+    if answer.aliases:
+        message = f"a result of {program} shares memory with {', '.join(answer.aliases)}"
+        raise Violation(message, "memory of its own", answer.aliases, Flaw("shared", want=answer.aliases))
 
 
 def _differing(got: Array, want: Array) -> Array:

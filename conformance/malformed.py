@@ -33,6 +33,7 @@ ELSEWHERE = (
     Case(Geometry(2, 4, 4, 9, 1, groups=4), bias=False, seed=13),
     Case(Geometry(2, 4, 6, 9, 1, padding="same"), bias=False, seed=15),
     Case(Geometry(2, 4, 6, 9, 1, padding="causal"), bias=False, seed=16),
+    Case(Geometry(2, 4, 6, 5, 5), bias=False, seed=20),
 )
 # A valid call in which there is nothing to compute, so that what is malformed may go unnoticed.
 EMPTY = (Case(Geometry(0, 4, 6, 9, 3), bias=False, seed=14),)
@@ -48,6 +49,12 @@ SHORTER = (
     Case(Geometry(2, 4, 6, 9, 1), seed=6),
     Case(Geometry(2, 4, 6, 5, 5), seed=7),
     Case(Geometry(2, 4, 12, 9, 3), seed=8),
+)
+# Valid calls so large that a backend may take another way: many taps, blocks of channels, many samples.
+LARGER = (
+    Case(Geometry(2, 3, 4, 60, 25), seed=17),
+    Case(Geometry(2, 32, 16, 21, 3), seed=18),
+    Case(Geometry(2, 16, 16, 140, 3, groups=16), seed=19),
 )
 
 
@@ -116,11 +123,12 @@ def _with(name: str, values: Mapping[str, Any]) -> Iterator[Malformed]:
 
 def _shaped(name: str, values: Mapping[str, Any], bases: Iterable[Case] = BASES) -> Iterator[Malformed]:
     for base in bases:
-        rules: dict[tuple[int, ...], str] = {}
+        valid, rules = getattr(base.geometry, f"{name}_shape"), dict[tuple[int, ...], str]()
         for rule, shape_of in values.items():
             rules.setdefault(shape_of(base.geometry), rule)  # a shape that breaks two rules is named by the first
         for shape, rule in rules.items():
-            yield from _every_way(Malformed(f"{name} {rule}", base, shapes={name: shape}))
+            if shape != valid:
+                yield from _every_way(Malformed(f"{name} {rule}", base, shapes={name: shape}))
 
 
 def rank() -> Iterator[Malformed]:
@@ -158,6 +166,7 @@ def channels() -> Iterator[Malformed]:
             "twice the channels": lambda g: (g.n, 2 * g.c_in, g.length),
             "one channel": lambda g: (g.n, 1, g.length),
         },
+        BASES + LARGER,
     )
     yield from _shaped(
         "w",
@@ -165,7 +174,7 @@ def channels() -> Iterator[Malformed]:
             "one channel more": lambda g: (g.c_out, g.w_shape[1] + 1, g.kernel),
             "one channel": lambda g: (g.c_out, 1, g.kernel),
         },
-        BASES + EMPTY,
+        BASES + EMPTY + LARGER,
     )
 
 
@@ -241,7 +250,7 @@ def bias() -> Iterator[Malformed]:
             "rank 2, (O, 1)": lambda g: (g.c_out, 1),
             "rank 3, the shape of y": lambda g: g.y_shape,
         },
-        _with_bias(BASES) + SHORTER,
+        _with_bias(BASES) + SHORTER + LARGER,
     )
     yield from _shaped("b", {"rank 0": lambda g: (), "rank 2, (1, O)": lambda g: (1, g.c_out)}, MENDABLE)
 
@@ -289,7 +298,7 @@ def cotangent() -> Iterator[Malformed]:
         "rank 2": lambda g: (g.c_out, g.l_out),
         "rank 0": lambda g: (),
     }
-    for bases, shapes_of in ((BASES, other), (BASES + MENDABLE, lacking)):
+    for bases, shapes_of in ((BASES + LARGER, other), (BASES + MENDABLE, lacking)):
         for base, (rule, shape_of) in product(bases, shapes_of.items()):
             wrong = {"cotangent": shape_of(base.geometry)}
             for wrt in ("xw", "x", "w", *("b" if base.bias else ())):

@@ -31,8 +31,7 @@ _OWN = (
     Case(Geometry(1, 2, 3, 12, 3, stride=2, padding="same"), seed=5),
     Case(Geometry(1, 2, 3, 45, 3), "float64", seed=6),
 )
-
-
+_HALF = Case(Geometry(2, 1, 3, 12, 1), "bfloat16", False, seed=8)  # single products, the bound of which is narrow
 _MODES = tuple(  # samples that are shown on both sides
     Case(Geometry(1, 2, 3, 4, 3, padding=(3, 2)), bias=False, padding_mode=mode, seed=7)
     for mode in ("reflect", "replicate", "circular")
@@ -50,7 +49,7 @@ _ONE_ARRAY = (
 
 def _few(case: Case) -> bool:
     drawn = case.seed < len(_OWN) or case.seed % _ONE_IN == 0
-    return case in (*_MODES, _FILLED) or (small_zeros(case) and drawn)
+    return case in (*_MODES, _FILLED, _gaussian(_HALF)) or (small_zeros(case) and drawn)
 
 
 def _gaussian(case: Case) -> Case:
@@ -152,6 +151,21 @@ def gradients_of_one_array(surface: Surface, case: Case) -> None:
         judge.equal(require(got, program), want["x"] + want["w"], f"{program} of one array as x and w")
 
 
+def compiled_leaves_operands_alone(surface: Surface, case: Case) -> None:
+    """No call of a compiled function, nor of a compiled gradient, writes to an operand that a result could lie in."""
+    for program in ("compiled", "compiled_vjp"):
+        judge.unmodified(surface.answer(call_of_all([case] * 3, program)), program)
+
+
+def compiled_results_are_their_own(surface: Surface, case: Case) -> judge.Accuracy | None:
+    """Nor does a result lie there. Where nobody sees the memory of the device, nothing is seen."""
+    if not surface.backend.describe()["shows_memory"]:
+        return judge.UNSEEN
+    for program in ("compiled", "compiled_vjp"):
+        judge.own_memory(surface.answer(call_of_all([case] * 3, program)), program)
+    return None
+
+
 def compiled_within(surface: Surface, case: Case) -> judge.Accuracy:
     """On real data the compiled y lies within the bound of any y, also where another precision came before it."""
     cases, results = _compiled(surface, [case, replace(case, dtype=other_precision(case.dtype))], "compiled", "conv1d")
@@ -196,6 +210,15 @@ def _of_operands(cases: tuple[Case, ...]) -> Iterator[Malformed]:
 
 
 _tried = partial(tries, telling=_few, sampled=True, costly=True)
+_LIKE_Y = (  # x, or w, has the shape of y
+    Case(Geometry(2, 3, 3, 9, 3, padding=(1, 1)), bias=False),
+    Case(Geometry(2, 3, 3, 9, 3, padding="same"), bias=False),
+    Case(Geometry(2, 3, 3, 7, 1), bias=False),
+    Case(Geometry(3, 3, 3, 5, 3), bias=False),
+)
+_in_memory = partial(tries, telling=lambda c: c in _LIKE_Y, own=_LIKE_Y, extra=_COMPILED_VJP, costly=True, minimum=1)
+test_inv_1_compiled = _in_memory("INV-1", compiled_leaves_operands_alone)
+test_inv_2_compiled = _in_memory("INV-2", compiled_results_are_their_own)
 _of_one_array = partial(tries, "INV-19", telling=lambda c: c in _ONE_ARRAY, own=_ONE_ARRAY, costly=True, minimum=1)
 test_inv_19_compiled = _tried("INV-19", compiled_is_exact, own=_OWN, extra=_COMPILED)
 test_inv_19_compiled_many_times = _tried("INV-19", compiled_many_times, own=[*_OWN[:2], *_MODES], extra=_COMPILED)
@@ -209,7 +232,7 @@ test_inv_19_gradients_of_compiled = tries(
 test_inv_19_one_array = _of_one_array(body=compiled_of_one_array, extra={**_COMPILED, "rule": "tied"})
 test_inv_19_one_array_in_gradients = _of_one_array(body=gradients_of_one_array, extra={**_COMPILED_VJP, "rule": "tied"})
 test_inv_19_compiled_bounds = _tried(
-    "INV-19", compiled_within, own=[*_OWN[::3], _FILLED], prepare=_gaussian, extra=_COMPILED
+    "INV-19", compiled_within, own=[*_OWN[::3], _HALF, _FILLED], prepare=_gaussian, extra=_COMPILED
 )
 test_inv_19_compiled_refusals = as_test(
     Check("INV-19", alike("compiled", "compiled"), of_each_clause(2), _COMPILED, may_refuse=True, must_refuse=True)

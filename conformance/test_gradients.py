@@ -37,7 +37,9 @@ from conv1d_cts.conformance.values import (
     gradient_is_exact,
     is_plain,
     largest_extent,
+    moderate,
     non_empty,
+    one_long,
     operand_names,
     past_16_bits,
     read_samples,
@@ -166,8 +168,8 @@ def alone_and_jointly(surface: Surface, case: Case) -> None:
 test_grad_11_alone = tries(
     "GRAD-11",
     alone_and_jointly,
-    lambda c: non_empty(c) and largest_extent(c) < LARGE,
-    own=[*chain.from_iterable(map(named_pads, PADDING_MODES))],
+    moderate,
+    own=[*chain.from_iterable(map(named_pads, PADDING_MODES)), *one_long()],
     extra={"function": "vjp"},
     sampled=True,
     in_a_row=True,
@@ -211,16 +213,16 @@ def jvp_of_vjp_is_exact(surface: Surface, case: Case) -> None:
 
 
 test_grad_12_complex = tries(
-    "GRAD-12", jvp_is_exact, lambda c: non_empty(c) and largest_extent(c) < LARGE and _complex_fits(c),
+    "GRAD-12", jvp_is_exact, lambda c: moderate(c) and _complex_fits(c), own=one_long(),
     prepare=as_complex, extra={"function": "jvp"}, sampled=True,
 )  # fmt: skip
 
 
 def _for_second_order(case: Case) -> bool:
-    return non_empty(case) and largest_extent(case) < LARGE and case.dtype in ("float32", "float64")
+    return moderate(case) and case.dtype in ("float32", "float64")
 
 
-_second_order = partial(tries, telling=_for_second_order, own=[*named_pads("zeros")], sampled=True)
+_second_order = partial(tries, telling=_for_second_order, own=[*named_pads("zeros"), *one_long()], sampled=True)
 test_grad_13_vjp_of_vjp = _second_order("GRAD-13", vjp_of_vjp_is_exact, extra={"function": "vjp_of_vjp"})
 test_grad_13_jvp_of_vjp = _second_order("GRAD-13", jvp_of_vjp_is_exact, extra={"function": "jvp_of_vjp"})
 
@@ -240,8 +242,8 @@ def complex_convention(surface: Surface, case: Case) -> str | None:
 
 test_grad_14_complex = tries(
     "GRAD-14", complex_convention,
-    lambda c: non_empty(c) and largest_extent(c) < LARGE and _complex_fits(c),
-    own=complex_modes(), prepare=as_complex,
+    lambda c: moderate(c) and _complex_fits(c),
+    own=[*complex_modes(), *one_long()], prepare=as_complex,
     extra={"function": "vjp", "wrt": "xw"}, sampled=True, throughout=True,
 )  # fmt: skip
 
@@ -262,7 +264,7 @@ def accumulated_is_exact(surface: Surface, case: Case) -> None:
 
 
 test_grad_17_accumulated = tries(
-    "GRAD-17", accumulated_is_exact, lambda c: non_empty(c) and largest_extent(c) < LARGE,
+    "GRAD-17", accumulated_is_exact, moderate, own=one_long(),
     extra={"function": "accumulated"}, sampled=True,
 )  # fmt: skip
 

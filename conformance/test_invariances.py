@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from conv1d_cts.conformance import bounds, judge, oracle
-from conv1d_cts.conformance.backend import Answer, Call, Flaw, Refused, Surface, Violation, call_of, require
+from conv1d_cts.conformance.backend import Answer, Call, Refused, Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
 from conv1d_cts.conformance.isolation.arrange import LAYOUTS
@@ -36,13 +36,6 @@ def _calls(case: Case, given: Operands, program: str) -> list[Call]:
     return [call_of(case, given, program, "" if program == "conv1d" else names)]
 
 
-def _unchanged(answer: Answer, program: str) -> None:
-    """Raise Violation where the call has modified an operand."""
-    if answer.modified:
-        message = f"{program} modified {', '.join(answer.modified)}"
-        raise Violation(message, "operands unchanged", answer.modified, Flaw("changed", want=answer.modified))
-
-
 def _alone(case: Case, given: Operands, program: str) -> list[Call]:
     """The calls that ask for one derivative alone: its result may take a way of its own."""
     return [call_of(case, given, program, wrt) for wrt in operand_names(case) if program in ("vjp", "jvp")]
@@ -54,7 +47,7 @@ def leaves_operands_alone(program: str) -> Callable[[Surface, Case], None]:
     def body(surface: Surface, case: Case) -> None:
         given = operands(case)
         for call in _calls(case, given, program) + (_alone(case, given, program) if small_zeros(case) else []):
-            _unchanged(surface.answer(call), program)
+            judge.unmodified(surface.answer(call), program)
 
     return body
 
@@ -113,7 +106,7 @@ def leaves_odd_values_alone(program: str) -> Callable[[Surface, Case], None]:
 
     def body(surface: Surface, case: Case) -> None:
         for call in _calls(case, _with_odd_values(case), program):
-            _unchanged(surface.answer(call), program)
+            judge.unmodified(surface.answer(call), program)
 
     return body
 
@@ -145,10 +138,7 @@ def results_are_their_own(program: str) -> Callable[[Surface, Case], Accuracy | 
             return UNSEEN
         for given in (operands(case), _identity(case)):
             for call in _calls(case, given, program) + _alone(case, given, program):
-                answer = surface.answer(call)
-                if answer.aliases:
-                    message = f"a result of {program} shares memory with {', '.join(answer.aliases)}"
-                    raise Violation(message, "memory of its own", answer.aliases, Flaw("shared", want=answer.aliases))
+                judge.own_memory(surface.answer(call), program)
         return None
 
     return body

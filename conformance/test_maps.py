@@ -86,9 +86,19 @@ def mapped_gradients(surface: Surface, case: Case) -> None:
 def gradients_of_a_map(surface: Surface, case: Case) -> None:
     """The gradients of a map, as of a loss of its whole result: the loop's, added up where calls share an operand."""
     (mapping,) = _ways(case, _MAPS, 1)
+    _are_the_loops(surface, mapping)
+
+
+def _are_the_loops(surface: Surface, mapping: Map) -> None:
     call = mapping.call_of_its_gradients()
     for name, got, want in zip(call.wrt, surface.answer(call).results, mapping.want_its_gradients(call), strict=True):
         judge.equal(require(got, f"g{name}"), want, f"g{name} of a map over {mapping.levels[0].over}")
+
+
+def gradients_of_a_long_map(surface: Surface, case: Case) -> None:
+    """So are those of a map over many indices."""
+    for mapping in _ways(case, _LONG, len(_LONG)):
+        _are_the_loops(surface, mapping)
 
 
 def _adds_up(case: Case) -> bool:
@@ -109,6 +119,10 @@ test_inv_17_vmap = tries("INV-17", vmap_is_a_loop, small_zeros, own=_NAMED, extr
 test_inv_17_long_vmap = tries(
     "INV-17", long_vmap_is_a_loop, lambda c: c in _SIMPLE, own=_SIMPLE, extra=_VMAP, minimum=1
 )
+test_inv_17_gradients_of_a_long_map = tries(
+    "INV-17", gradients_of_a_long_map, lambda c: c in _SIMPLE, own=_SIMPLE,
+    extra={"function": "vjp_of_vmap", "wrt": "xw"}, minimum=1, may_refuse=True,
+)  # fmt: skip
 test_inv_17_extents = tries(
     "INV-17", vmap_as_long_as_an_extent, lambda c: c in _EXTENTS, own=_EXTENTS, extra=_VMAP, minimum=1
 )

@@ -28,8 +28,8 @@ class Together:
 
 
 def other_precision(dtype: str) -> str:
-    """Another dtype of the same kind."""
-    others = {"float32": "float64", "complex64": "complex128", "complex128": "complex64"}
+    """Another dtype of the same kind; of bfloat16 the one of as many bytes."""
+    others = {"float32": "float64", "bfloat16": "float16", "complex64": "complex128", "complex128": "complex64"}
     return others.get(dtype, "float32")
 
 

@@ -107,6 +107,23 @@ def largest_extent(case: Case) -> int:
     return max(g.n, g.c_in, g.c_out, g.length, g.l_out, g.kernel, g.stride, g.dilation, g.groups, *g.pads)
 
 
+_ONE_LONG = (
+    Geometry(40, 3, 2, 9, 3), Geometry(2, 48, 3, 9, 3), Geometry(2, 3, 48, 9, 3), Geometry(2, 40, 40, 9, 3, groups=40),
+    Geometry(2, 2, 3, 345, 3), Geometry(3, 2, 3, 261, 3, 2, padding=(1, 1)), Geometry(2, 4, 6, 150, 3, 1, 2, groups=2),
+    Geometry(1, 2, 3, 90, 40),
+)  # fmt: skip
+
+
+def one_long() -> list[Case]:
+    """For checks of moderate cases: one extent of each in turn so long that its sums are split or blocked."""
+    return [Case(geometry, seed=seed) for seed, geometry in enumerate(_ONE_LONG)]
+
+
+def moderate(case: Case) -> bool:
+    """It is not empty, and no extent is large, but of one that is long in a case of `one_long`."""
+    return non_empty(case) and (largest_extent(case) < LARGE or case.geometry in _ONE_LONG)
+
+
 def past_16_bits() -> list[Case]:
     """Past what 16 bits hold: each extent in turn, the dilation, each side of the padding, and products of two extents.
 
