@@ -44,9 +44,7 @@ _WIDER = {
 _MODES = {"zeros": "constant", "replicate": "edge", "circular": "wrap"}
 
 
-@jax.jit
-def _biased(y: Any, b: Any) -> Any:
-    return lax.add(y, lax.broadcast_in_dim(b, y.shape, (1,)))
+_biased: Callable[[Any, Any], Any] = jax.jit(lambda y, b: lax.add(y, lax.broadcast_in_dim(b, y.shape, (1,))))
 
 
 def _with_bias(y: Any, b: Any) -> Any:

@@ -98,6 +98,20 @@ CHAPTER_FILES = (
     "blind.trackers_operands",
     "blind.trackers_state",
     "blind.trackers_transforms",
+    "blind.algorithms_forward",
+    "blind.algorithms_gradients",
+    "blind.algorithms_numerics",
+    "blind.algorithms_state",
+    "blind.algorithms_transforms",
+    "blind.optimiser_calls",
+    "blind.optimiser_compiled",
+    "blind.optimiser_forward",
+    "blind.optimiser_gradients",
+    "blind.optimiser_transforms",
+    "blind.devices_forward",
+    "blind.devices_gradients",
+    "blind.devices_state",
+    "blind.devices_transforms",
 )
 for _file in CHAPTER_FILES:
     import_module(f"tests.mutants.{_file}")
