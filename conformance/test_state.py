@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from conv1d_cts.conformance import bounds, judge, oracle
-from conv1d_cts.conformance.backend import Answer, Refused, Surface, Violation, call_of, require
+from conv1d_cts.conformance.backend import Answer, Call, Refused, Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
 from conv1d_cts.conformance.recipes import Operands, operands
@@ -152,19 +152,35 @@ def arrays_are_read_again(surface: Surface, case: Case) -> None:
 
     All is written, then the last part of each alone, then all again.
     """
-    first, second = operands(case), operands(replace(case, seed=case.seed + 1))
-    steps = [first, _ending(first, second), second, first]
-    call = call_of_all([case] * len(steps), "written_to")
-    sets = {f"{name}{i or ''}": getattr(given, name) for i, given in enumerate(steps) for name in operand_names(case)}
-    answer = surface.answer(replace(call, arrays={**call.arrays, **sets}))
-    for step, (given, got) in enumerate(zip(steps, answer.results, strict=True)):
+    steps, call = _written(case, "written_to")
+    for step, (given, got) in enumerate(zip(steps, surface.answer(call).results, strict=True)):
         judge.equal(require(got, "y"), oracle.forward(case, given), f"y after {step} writes to the operands")
 
 
+def arrays_are_read_again_in_gradients(surface: Surface, case: Case) -> None:
+    """So do they, and cotangents, in the gradients."""
+    (steps, call), names = _written(case, "written_to_vjp"), operand_names(case)
+    results = surface.answer(call).results
+    for step, given in enumerate(steps):
+        want = oracle.gradients(case, given)
+        for name, got in zip(names, results[step * len(names) :], strict=False):
+            judge.equal(require(got, name), want[name], f"g{name} after {step} writes to the operands")
+
+
+def _written(case: Case, program: str) -> tuple[list[Operands], Call]:
+    """The operands of each step, and the call that writes them one after another into the same arrays."""
+    first, second = operands(case), operands(replace(case, seed=case.seed + 1))
+    steps = [first, _ending(first, second), second, first]
+    call = call_of_all([case] * len(steps), program)
+    names = [name for name in ("x", "w", "b", "cotangent") if name in call.arrays]
+    sets = {f"{name}{i or ''}": getattr(given, name) for i, given in enumerate(steps) for name in names}
+    return steps, replace(call, arrays={**call.arrays, **sets})
+
+
 def _ending(given: Operands, other: Operands) -> Operands:
-    """The operands, the last item, filter and bias of which are another's: who looks at the first ones sees nothing."""
+    """The operands, the last part of each of which is another's: who looks at the first ones sees nothing."""
     ended: dict[str, Any] = {}
-    for name in "xwb" if given.b is not None else "xw":
+    for name in ("x", "w", "cotangent", *(["b"] if given.b is not None else [])):
         ended[name] = np.concatenate([getattr(given, name)[:-1], getattr(other, name)[-1:]])
     return replace(given, **ended)
 
@@ -236,6 +252,10 @@ test_inv_7_no_state = tries("INV-7", no_state_is_left, small_zeros, sampled=True
 test_inv_7_written_to = tries(
     "INV-7", arrays_are_read_again, small_zeros, own=_HEAVY, sampled=True, may_refuse=True, minimum=0
 )
+test_inv_7_written_to_in_gradients = tries(
+    "INV-7", arrays_are_read_again_in_gradients, small_zeros, own=_HEAVY, extra=VJP, sampled=True, may_refuse=True,
+    minimum=0,
+)  # fmt: skip
 test_inv_7_neighbours = tries("INV-7", right_after_others(_two_around, _exact), small_zeros, sampled=True)
 test_inv_7_all_neighbours = tries(
     "INV-7", right_after_others(_all_around, _exact), lambda c: c in _SETTLED, own=_SETTLED

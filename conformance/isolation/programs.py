@@ -8,7 +8,7 @@ sets of operands for one function are numbered: x, w, b, then x1, w1, b1 and so 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, count, takewhile
@@ -184,12 +184,21 @@ def compiled_vjp(task: Task) -> list[Native]:
 
 def written_to(task: Task) -> list[Native]:
     """Y for each set of operands, all of them in the arrays of the first, which get the others' values in place."""
-    results = []
-    for values in task.sets():
-        for array, new in zip(task.primals(), values, strict=True):
+    return [task.apply() for _ in _written(task.primals(), task.sets())]
+
+
+def written_to_vjp(task: Task) -> list[Native]:
+    """The gradients for each set of operands and cotangents, likewise in the arrays of the first."""
+    sets = _written((*task.primals(), task.arrays["cotangent"]), task.sets("cotangent"))
+    return [gradient for _ in sets for gradient in vjp(task)]
+
+
+def _written(arrays: tuple[Native, ...], sets: list[tuple[Native, ...]]) -> Iterator[None]:
+    """Write each set of values into the arrays in turn."""
+    for values in sets:
+        for array, new in zip(arrays, values, strict=True):
             array[...] = new
-        results.append(task.apply())
-    return results
+        yield
 
 
 def at_once(task: Task) -> list[Native]:
@@ -229,5 +238,6 @@ PROGRAMS: dict[str, Callable[[Task], list[Native]]] = {
     "vjp_of_compiled": vjp_of_compiled,
     "compiled_vjp": compiled_vjp,
     "written_to": written_to,
+    "written_to_vjp": written_to_vjp,
     "at_once": at_once,
 }
