@@ -100,6 +100,13 @@ def _unaligned(a: Array) -> Array:
     return view
 
 
+def _field(a: Array) -> Array:
+    """A field of packed records: strides that are no multiples of an element."""
+    records = _filled(a.shape, np.dtype([("value", a.dtype), ("mark", np.uint8)]))
+    records["value"] = a
+    return records["value"]
+
+
 _ARRANGEMENTS: dict[str, Callable[[Array], Array]] = {
     "contiguous": lambda a: a,
     "permuted": _permuted,
@@ -116,6 +123,7 @@ _ARRANGEMENTS: dict[str, Callable[[Array], Array]] = {
     "repeated": _repeated,
     "read-only": _read_only,
     "unaligned": _unaligned,
+    "field": _field,
 }
 
 LAYOUTS = tuple(_ARRANGEMENTS)
