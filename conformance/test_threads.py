@@ -15,7 +15,7 @@ from conv1d_cts.conformance.isolation.programs import ROUNDS
 from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.conformance.together import Together, call_of_all
-from conv1d_cts.conformance.values import operand_names, small_zeros
+from conv1d_cts.conformance.values import VJP, operand_names, small_zeros
 from conv1d_cts.spec.geometry import Geometry
 from conv1d_cts.spec.padding import PADDING_MODES
 
@@ -42,13 +42,28 @@ _SUMS = tuple(  # three of each dtype, since a surface may have one of them alon
 
 def calls_at_once(surface: Surface, case: Case) -> None:
     """Each of three threads gets the y of its own operands, eight times over, while the others call on theirs."""
-    longer = case.with_geometry(length=case.geometry.length + case.geometry.stride)
-    cases = [case, replace(case, seed=case.seed + 1), longer]
+    cases = _of_threads(case)
     results = surface.answer(call_of_all(cases, "at_once")).results
     for number, got in enumerate(results):
         one = cases[number // ROUNDS]
         what = f"y of thread {number // ROUNDS + 1}, call {number % ROUNDS + 1},"
         judge.equal(require(got, "y"), oracle.forward(one, operands(one)), what)
+
+
+def gradients_at_once(surface: Surface, case: Case) -> None:
+    """And so its gradients."""
+    cases, names = _of_threads(case), operand_names(case)
+    results = iter(surface.answer(call_of_all(cases, "vjp_at_once")).results)
+    for thread, one in enumerate(cases, start=1):
+        want = oracle.gradients(one, operands(one))
+        for (turn, name), got in zip(product(range(ROUNDS), names), results, strict=False):
+            judge.equal(require(got, name), want[name], f"g{name} of thread {thread}, call {turn + 1},")
+
+
+def _of_threads(case: Case) -> list[Case]:
+    """What each of three threads calls on: two of them on operands of one shape."""
+    longer = case.with_geometry(length=case.geometry.length + case.geometry.stride)
+    return [case, replace(case, seed=case.seed + 1), longer]
 
 
 def threads_before_the_main_one(surface: Surface, case: Case) -> None:
@@ -99,6 +114,7 @@ def _is_right(case: Case, program: str, answer: Answer, where: str) -> None:
 
 
 test_inv_21_at_once = tries("INV-21", calls_at_once, small_zeros, extra=_AT_ONCE, sampled=True)
+test_inv_21_gradients = tries("INV-21", gradients_at_once, small_zeros, extra={**VJP, "rule": "at once"}, sampled=True)
 test_inv_21_modes = tries("INV-21", calls_at_once, lambda c: c in _MODES, own=_MODES, extra=_AT_ONCE, sampled=True)
 test_inv_21_threads_first = tries(
     "INV-21", threads_before_the_main_one, lambda c: c in _FIRST, own=_FIRST, extra=_AT_ONCE, minimum=1

@@ -8,7 +8,7 @@ sets of operands for one function are numbered: x, w, b, then x1, w1, b1 and so 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, count, takewhile
@@ -202,18 +202,26 @@ def _written(arrays: tuple[Native, ...], sets: list[tuple[Native, ...]]) -> Iter
 
 
 def at_once(task: Task) -> list[Native]:
-    """Y for each set of operands, `ROUNDS` times over: a thread calls on each set while the others call on theirs.
+    """Y for each set of operands, `ROUNDS` times over: a thread calls on each set while the others call on theirs."""
+    function = task.function()
+    return _by_threads(task, lambda *operands: [function(*operands)], task.sets())
 
-    Each reads its results, so that what is lazy is computed there.
-    """
+
+def vjp_at_once(task: Task) -> list[Native]:
+    """The gradients for each set of operands and cotangents, likewise."""
+    function = task.function()
+    return _by_threads(task, lambda *args: task.adapter.vjp(function, args[:-1], args[-1]), task.sets("cotangent"))
+
+
+def _by_threads(task: Task, function: Callable[..., Sequence[Native]], sets: list[tuple[Native, ...]]) -> list[Native]:
+    """The results of a function for each set; each thread reads its own, so that what is lazy is computed there."""
     if not getattr(task.adapter, "threads", True):
         raise NotImplementedError("the adapter takes one call after another")
-    function, sets = task.function(), task.sets()
     ready, read = Barrier(len(sets)), getattr(task.adapter, "to_numpy", lambda native: native)
 
-    def call(operands: tuple[Native, ...]) -> list[Native]:
+    def call(arguments: tuple[Native, ...]) -> list[Native]:
         ready.wait()
-        results = [function(*operands) for _ in range(ROUNDS)]
+        results = [result for _ in range(ROUNDS) for result in function(*arguments)]
         for result in results:
             read(result)
         return results
@@ -240,4 +248,5 @@ PROGRAMS: dict[str, Callable[[Task], list[Native]]] = {
     "written_to": written_to,
     "written_to_vjp": written_to_vjp,
     "at_once": at_once,
+    "vjp_at_once": vjp_at_once,
 }
