@@ -43,6 +43,7 @@ from conv1d_cts.conformance.values import (
     operand_names,
     past_16_bits,
     read_samples,
+    small_zeros,
     with_bias,
 )
 from conv1d_cts.spec.geometry import Geometry
@@ -263,6 +264,29 @@ def accumulated_is_exact(surface: Surface, case: Case) -> None:
             judge.equal(require(gradient, what), np.sum([gradients[name] for gradients in want], axis=0), what)
 
 
+def accumulated_over_shapes_is_exact(surface: Surface, case: Case) -> None:
+    """Passes over other batches and lengths, as of sentences, leave the sum of their gradients in w, and in w and b."""
+    g, names = case.geometry, operand_names(case)[1:]
+    larger = case.with_geometry(n=g.n + 4, length=4 * g.length + 32)
+    cases = [replace(one, seed=case.seed + offset) for offset, one in enumerate((case, larger, case))]
+    given = [operands(one) for one in cases]
+    shared = {name: getattr(given[0], name) for name in names}
+    passes = [replace(one, **shared) for one in given]
+    want = [oracle.gradients(one, arrays) for one, arrays in zip(cases, passes, strict=True)]
+    for wrt in dict.fromkeys(("w", names)):
+        got = surface.answer(call_of_passes(case, passes, wrt)).results
+        for name, gradient in zip(wrt, got, strict=True):
+            what = f"g{name} after passes over {', '.join(str(arrays.x.shape) for arrays in passes)}"
+            judge.equal(require(gradient, what), np.sum([gradients[name] for gradients in want], axis=0), what)
+
+
+def _in_single_or_double(case: Case) -> bool:
+    return small_zeros(case) and case.dtype in ("float32", "float64")
+
+
+test_grad_17_over_shapes = tries(
+    "GRAD-17", accumulated_over_shapes_is_exact, _in_single_or_double, extra={"function": "accumulated"}, sampled=True
+)
 test_grad_17_accumulated = tries(
     "GRAD-17", accumulated_is_exact, moderate, own=one_long(),
     extra={"function": "accumulated"}, sampled=True,
