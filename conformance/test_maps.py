@@ -20,8 +20,12 @@ _MAPS = tuple(
     for over, extent in (("x", 1), ("x", 5), ("w", 3), ("xw", 2), ("b", 4), ("xb", 3), ("wb", 3), ("xwb", 2))
 )
 # Each chunk of 4 to 12 divides one of these but for one index, which is alone in the last chunk.
-_LONG = tuple((Level(over, extent),) for over, extent in (("x", 61), ("w", 57), ("xw", 55), ("x", 45)))
-_SIMPLE = (Case(Geometry(1, 2, 2, 7, 3), bias=False), Case(Geometry(2, 2, 4, 7, 2, groups=2), bias=False, seed=1))
+_LONG = tuple((Level(over, extent),) for over, extent in (("x", 61), ("w", 57), ("xw", 55), ("x", 45), ("b", 53)))
+_SIMPLE = (
+    Case(Geometry(1, 2, 2, 7, 3), bias=False),
+    Case(Geometry(2, 2, 4, 7, 2, groups=2), bias=False, seed=1),
+    Case(Geometry(1, 2, 3, 7, 3), seed=2),
+)
 # Names whose padding is even and odd in total, and longer before the input or after it.
 _NAMED = tuple(
     Case(Geometry(2, 2, 2 * groups, 7, kernel, stride, 1, groups, name), seed=seed)
@@ -43,7 +47,7 @@ def _ways(case: Case, ways: tuple[tuple[Level, ...], ...], most: int) -> list[Ma
     """So many of the ways that the case's operands allow, as its seed chooses."""
     names = set(operand_names(case))
     possible = [way for way in ways if names.issuperset("".join(level.over for level in way))]
-    return [Map(case, way) for way in (possible * 2)[case.seed % len(possible) :][:most]]
+    return [Map(case, way) for way in (possible * 2)[case.seed % len(possible) :][: min(most, len(possible))]]
 
 
 def _is_the_loop(surface: Surface, mapping: Map) -> None:
