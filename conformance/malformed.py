@@ -53,8 +53,8 @@ SHORTER = (
 # Valid calls so large that a backend may take another way: many taps, blocks of channels, many samples.
 LARGER = (
     Case(Geometry(2, 3, 4, 60, 25), seed=17),
-    Case(Geometry(2, 32, 16, 21, 3), seed=18),
-    Case(Geometry(2, 16, 16, 140, 3, groups=16), seed=19),
+    Case(Geometry(2, 16, 8, 21, 3), seed=18),
+    Case(Geometry(2, 8, 8, 70, 3, groups=8), seed=19),
 )
 
 
