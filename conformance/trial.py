@@ -34,7 +34,8 @@ class Trial:
 
     `cases` are those that the surface can do, as far as its limits say before a check has been chosen; `limited` are
     cases inside limits, of which each check tries a few. Where there is a `spread`, a check gets so many of the cases
-    and `most` of its own, others at each `turn`; a costly check gets `costly` of each, where that is given.
+    and `most` of its own, others at each `turn`: twice as many where those may be refused, so that enough are not. A
+    costly check gets `costly` of each, where that is given.
     """
 
     surface: Surface
@@ -122,7 +123,7 @@ class Trial:
             check.select,
             lambda e: self._forbidding(check, e) is not None,
             few or (self.sample if check.sampled else self.spread),
-            few or self.most,
+            few or (self.most and self.most * (2 if check.may_refuse else 1)),
             self._forbids_all(check),
             check.bias_aside,
             lambda e: any(d.when.holds(self.facts(check, e)) for d in entries),
