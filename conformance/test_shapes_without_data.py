@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from conv1d_cts.adapters.conditions import Fact
-from conv1d_cts.conformance import huge
+from conv1d_cts.conformance import huge, malformed
 from conv1d_cts.conformance.backend import Flaw, Surface, Violation, call_of
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
+from conv1d_cts.conformance.malformed import Malformed
 from conv1d_cts.conformance.outcomes import alike, of_each_clause
 from conv1d_cts.conformance.pool import evenly
 from conv1d_cts.conformance.recipes import operands
@@ -39,6 +40,13 @@ def _nothing(cases: tuple[Case, ...]) -> Iterator[Case]:
     yield from (case for case in cases if not non_empty(case))
 
 
+def _malformed(cases: tuple[Case, ...]) -> Iterator[Malformed]:
+    """Some of each clause; and every parameter that is no integer where there is nothing to compute."""
+    yield from of_each_clause(_RULES)(cases)
+    calls = malformed.no_integers()
+    yield from (call for call in calls if call.program == "conv1d" and call.base in malformed.EMPTY)
+
+
 test_shape_9_without_data = tries("SHAPE-9", shape_without_data, non_empty, extra=_EVAL_SHAPE, sampled=True)
 test_shape_9_nothing = as_test(
     Check("SHAPE-9", shape_without_data, _nothing, _EVAL_SHAPE, may_refuse=True, sampled=True)
@@ -50,7 +58,7 @@ test_shape_9_refusals = as_test(
     Check(
         "SHAPE-9",
         alike("eval_shape", "without data"),
-        of_each_clause(_RULES),
+        _malformed,
         _EVAL_SHAPE,
         may_refuse=True,
         must_refuse=True,
