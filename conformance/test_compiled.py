@@ -216,9 +216,11 @@ _LIKE_Y = (  # x, or w, has the shape of y
     Case(Geometry(2, 3, 3, 7, 1), bias=False),
     Case(Geometry(3, 3, 3, 5, 3), bias=False),
 )
-_in_memory = partial(tries, telling=lambda c: c in _LIKE_Y, own=_LIKE_Y, extra=_COMPILED_VJP, costly=True, minimum=1)
-test_inv_1_compiled = _in_memory("INV-1", compiled_leaves_operands_alone)
-test_inv_2_compiled = _in_memory("INV-2", compiled_results_are_their_own)
+_in_memory = partial(
+    tries, "INV-19", telling=lambda c: c in _LIKE_Y, own=_LIKE_Y, extra=_COMPILED_VJP, costly=True, minimum=1
+)
+test_inv_19_operands_stay = _in_memory(body=compiled_leaves_operands_alone)
+test_inv_19_own_memory = _in_memory(body=compiled_results_are_their_own)
 _of_one_array = partial(tries, "INV-19", telling=lambda c: c in _ONE_ARRAY, own=_ONE_ARRAY, costly=True, minimum=1)
 test_inv_19_compiled = _tried("INV-19", compiled_is_exact, own=_OWN, extra=_COMPILED)
 test_inv_19_compiled_many_times = _tried("INV-19", compiled_many_times, own=[*_OWN[:2], *_MODES], extra=_COMPILED)

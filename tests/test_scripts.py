@@ -249,7 +249,7 @@ def evidence(folder: Path, call: str, clause: str = "SHAPE-2", body: str = LOSES
         path.with_suffix(".py.j2").write_text(TEMPLATE.replace("CALL", call), encoding="utf-8")
     session = Session(Options(str(path), profile="quick", python=sys.executable, shrink_seconds=2.0))
     try:
-        check = next(check for _, check in checks() if check.clause == clause)
+        check = next(check for _, check in checks() if check.clause == clause and "function" not in check.extra)
         return session.run(check, "functional").failure
     finally:
         session.close()
@@ -306,7 +306,7 @@ def test_a_fault_between_calls_has_a_script_that_makes_them(tmp_path: Path, clau
     path.with_suffix(".py.j2").write_text(text.replace('"import numpy as np"', repr(imports)), encoding="utf-8")
     session = Session(Options(str(path), profile="quick", python=sys.executable, shrink_seconds=2.0))
     try:
-        check = next(check for _, check in checks() if check.clause == clause)
+        check = next(check for _, check in checks() if check.clause == clause and "function" not in check.extra)
         shown = session.run(check, "functional").failure
     finally:
         session.close()
