@@ -102,8 +102,9 @@ def _largest(case: Case) -> int:
 
 
 def exact_in_sums(case: Case, calls: int) -> bool:
-    """Whether the gradients of so many calls, on lattice data under zeros, add up exactly too."""
-    return bool(calls * most_products(case.geometry) * _largest(case) ** 2 <= 2 ** SIGNIFICAND_BITS[case.dtype])
+    """Whether the gradients of so many calls on lattice data add up exactly too: of each n a^2 is within its budget."""
+    budget = _lattice_budget(case.geometry, case.dtype, case.padding_mode)
+    return bool(calls * _largest(case) ** 2 <= 2 * budget)
 
 
 def _lattice(rng: np.random.Generator, case: Case) -> Callable[[tuple[int, ...]], Array]:

@@ -151,19 +151,16 @@ def gradients_of_one_array(surface: Surface, case: Case) -> None:
         judge.equal(require(got, program), want["x"] + want["w"], f"{program} of one array as x and w")
 
 
-def compiled_leaves_operands_alone(surface: Surface, case: Case) -> None:
-    """No call of a compiled function, nor of a compiled gradient, writes to an operand that a result could lie in."""
-    for program in ("compiled", "compiled_vjp"):
-        judge.unmodified(surface.answer(call_of_all([case] * 3, program)), program)
+def memory_is_left_alone(surface: Surface, case: Case) -> judge.Accuracy | None:
+    """No call of a compiled function, nor of a compiled gradient, writes to an operand that a result could lie in.
 
-
-def compiled_results_are_their_own(surface: Surface, case: Case) -> judge.Accuracy | None:
-    """Nor does a result lie there. Where nobody sees the memory of the device, nothing is seen."""
-    if not surface.backend.describe()["shows_memory"]:
-        return judge.UNSEEN
+    Nor does a result lie there. Where nobody sees the memory of the device, that is not seen.
+    """
     for program in ("compiled", "compiled_vjp"):
-        judge.own_memory(surface.answer(call_of_all([case] * 3, program)), program)
-    return None
+        answer = surface.answer(call_of_all([case] * 3, program))
+        judge.unmodified(answer, program)
+        judge.own_memory(answer, program)
+    return None if surface.backend.describe()["shows_memory"] else judge.UNSEEN
 
 
 def compiled_within(surface: Surface, case: Case) -> judge.Accuracy:
@@ -216,11 +213,6 @@ _LIKE_Y = (  # x, or w, has the shape of y
     Case(Geometry(2, 3, 3, 7, 1), bias=False),
     Case(Geometry(3, 3, 3, 5, 3), bias=False),
 )
-_in_memory = partial(
-    tries, "INV-19", telling=lambda c: c in _LIKE_Y, own=_LIKE_Y, extra=_COMPILED_VJP, costly=True, minimum=1
-)
-test_inv_19_operands_stay = _in_memory(body=compiled_leaves_operands_alone)
-test_inv_19_own_memory = _in_memory(body=compiled_results_are_their_own)
 _of_one_array = partial(tries, "INV-19", telling=lambda c: c in _ONE_ARRAY, own=_ONE_ARRAY, costly=True, minimum=1)
 test_inv_19_compiled = _tried("INV-19", compiled_is_exact, own=_OWN, extra=_COMPILED)
 test_inv_19_compiled_many_times = _tried("INV-19", compiled_many_times, own=[*_OWN[:2], *_MODES], extra=_COMPILED)
@@ -233,6 +225,9 @@ test_inv_19_gradients_of_compiled = tries(
 )
 test_inv_19_one_array = _of_one_array(body=compiled_of_one_array, extra={**_COMPILED, "rule": "tied"})
 test_inv_19_one_array_in_gradients = _of_one_array(body=gradients_of_one_array, extra={**_COMPILED_VJP, "rule": "tied"})
+test_inv_19_memory = tries(
+    "INV-19", memory_is_left_alone, lambda c: c in _LIKE_Y, own=_LIKE_Y, extra=_COMPILED_VJP, costly=True, minimum=1
+)
 test_inv_19_compiled_bounds = _tried(
     "INV-19", compiled_within, own=[*_OWN[::3], _HALF, _FILLED], prepare=_gaussian, extra=_COMPILED
 )

@@ -28,7 +28,7 @@ from conv1d_cts.conformance.edges import (
     taps,
     wide_pads,
 )
-from conv1d_cts.conformance.recipes import lattice_fits, operands
+from conv1d_cts.conformance.recipes import Operands, exact_in_sums, lattice_fits, operands
 from conv1d_cts.conformance.together import call_of_passes, tied_call
 from conv1d_cts.conformance.values import (
     LARGE,
@@ -252,45 +252,57 @@ test_grad_14_complex = tries(
 _PASSES = 3  # of which a backend that keeps two has lost one
 
 
+def _gathered(surface: Surface, cases: list[Case], passes: list[Operands], wrt: str) -> None:
+    """The gradients in `wrt` after a backward pass over each case, on operands of which those in `wrt` are shared."""
+    got = surface.answer(call_of_passes(cases[0], passes, wrt)).results
+    want = [oracle.gradients(case, given) for case, given in zip(cases, passes, strict=True)]
+    shapes = ", ".join(str(given.x.shape) for given in passes)
+    for name, gradient in zip(wrt, got, strict=True):
+        what = f"g{name} after passes over {shapes}, asked for as {wrt!r},"
+        judge.equal(require(gradient, what), np.sum([gradients[name] for gradients in want], axis=0), what)
+
+
+def _passes(cases: list[Case], wrt: str) -> list[Operands]:
+    """The operands of each case, but those in `wrt`, which are the first one's in all."""
+    each = [operands(case) for case in cases]
+    shared = {name: getattr(each[0], name) for name in wrt}
+    return [replace(given, **shared) for given in each]
+
+
 def accumulated_is_exact(surface: Surface, case: Case) -> None:
     """Three backward passes leave the sum of their gradients in some operands, which the case chooses, and in all."""
-    names, each = operand_names(case), [operands(replace(case, seed=case.seed + offset)) for offset in range(_PASSES)]
+    names, cases = operand_names(case), [replace(case, seed=case.seed + offset) for offset in range(_PASSES)]
     for wrt in (chosen(case, companies(names)), names):
-        passes = [replace(given, **{name: getattr(each[0], name) for name in wrt}) for given in each]
-        got = surface.answer(call_of_passes(case, passes, wrt)).results
-        want = [oracle.gradients(case, given) for given in passes]
-        for name, gradient in zip(wrt, got, strict=True):
-            what = f"g{name} after {_PASSES} passes, asked for as {wrt!r},"
-            judge.equal(require(gradient, what), np.sum([gradients[name] for gradients in want], axis=0), what)
+        _gathered(surface, cases, _passes(cases, wrt), wrt)
+
+
+def _of_other_shapes(case: Case) -> list[Case]:
+    g = case.geometry
+    larger = case.with_geometry(n=g.n + 4, length=4 * g.length + 32)
+    return [replace(one, seed=case.seed + offset) for offset, one in enumerate((case, larger, case))]
 
 
 def accumulated_over_shapes_is_exact(surface: Surface, case: Case) -> None:
     """Passes over other batches and lengths, as of sentences, leave the sum of their gradients in w, and in w and b."""
-    g, names = case.geometry, operand_names(case)[1:]
-    larger = case.with_geometry(n=g.n + 4, length=4 * g.length + 32)
-    cases = [replace(one, seed=case.seed + offset) for offset, one in enumerate((case, larger, case))]
-    given = [operands(one) for one in cases]
-    shared = {name: getattr(given[0], name) for name in names}
-    passes = [replace(one, **shared) for one in given]
-    want = [oracle.gradients(one, arrays) for one, arrays in zip(cases, passes, strict=True)]
+    cases, names = _of_other_shapes(case), operand_names(case)[1:]
     for wrt in dict.fromkeys(("w", names)):
-        got = surface.answer(call_of_passes(case, passes, wrt)).results
-        for name, gradient in zip(wrt, got, strict=True):
-            what = f"g{name} after passes over {', '.join(str(arrays.x.shape) for arrays in passes)}"
-            judge.equal(require(gradient, what), np.sum([gradients[name] for gradients in want], axis=0), what)
+        _gathered(surface, cases, _passes(cases, names), wrt)
 
 
-def _in_single_or_double(case: Case) -> bool:
-    return small_zeros(case) and case.dtype in ("float32", "float64")
+def _adds_up(case: Case) -> bool:
+    return moderate(case) and exact_in_sums(case, _PASSES)
+
+
+def _adds_up_over_shapes(case: Case) -> bool:
+    return small_zeros(case) and all(exact_in_sums(one, _PASSES) for one in _of_other_shapes(case))
 
 
 test_grad_17_over_shapes = tries(
-    "GRAD-17", accumulated_over_shapes_is_exact, _in_single_or_double, extra={"function": "accumulated"}, sampled=True
+    "GRAD-17", accumulated_over_shapes_is_exact, _adds_up_over_shapes, extra={"function": "accumulated"}, sampled=True
 )
 test_grad_17_accumulated = tries(
-    "GRAD-17", accumulated_is_exact, moderate, own=one_long(),
-    extra={"function": "accumulated"}, sampled=True,
-)  # fmt: skip
+    "GRAD-17", accumulated_is_exact, _adds_up, own=one_long(), extra={"function": "accumulated"}, sampled=True
+)
 
 
 def _tie(case: Case) -> Case:

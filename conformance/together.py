@@ -56,7 +56,7 @@ def call_of_all(cases: list[Case], program: str) -> Call:
     for number, case in enumerate(cases):
         given, mark = operands(case), str(number or "")
         own: dict[str, Array | None] = {f"x{mark}": given.x, f"w{mark}": given.w, f"b{mark}": given.b}
-        if program in ("compiled_vjp", "vjp_of_compiled", "written_to_vjp", "vjp_at_once"):
+        if "vjp" in program:
             own[f"cotangent{mark}"] = given.cotangent
         arrays |= own
         layouts |= dict.fromkeys(own, case.layout)

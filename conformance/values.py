@@ -109,7 +109,7 @@ def largest_extent(case: Case) -> int:
 
 _ONE_LONG = (
     Geometry(40, 3, 2, 9, 3), Geometry(2, 48, 3, 9, 3), Geometry(2, 3, 48, 9, 3), Geometry(2, 40, 40, 9, 3, groups=40),
-    Geometry(2, 2, 3, 345, 3), Geometry(3, 2, 3, 261, 3, 2, padding=(1, 1)), Geometry(2, 4, 6, 150, 3, 1, 2, groups=2),
+    Geometry(2, 2, 3, 260, 3), Geometry(3, 2, 3, 261, 3, 2, padding=(1, 1)), Geometry(2, 4, 6, 150, 3, 1, 2, groups=2),
     Geometry(1, 2, 3, 90, 40),
 )  # fmt: skip
 
