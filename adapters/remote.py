@@ -51,7 +51,9 @@ class _Pending:
 
 
 def _plain(value: Any) -> Any:
-    """The value in JSON, which has no NaN and no infinities."""
+    """The value in JSON, which has no NaN and no infinities, and one kind of numbers."""
+    if isinstance(value, np.generic):
+        return _plain(value.item())
     if isinstance(value, float) and not isfinite(value):
         return {"float": str(value)}
     return [_plain(one) for one in value] if isinstance(value, tuple) else value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ from conv1d_cts.adapters.registry import AdapterSource
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.isolation.in_process import InProcess
 from conv1d_cts.conformance.isolation.process import BackendProcess, Died, Interpreter, Limits
-from conv1d_cts.conformance.isolation.wire import decode, encode
+from conv1d_cts.conformance.isolation.wire import decode, encode, encode_attributes
 from conv1d_cts.conformance.recipes import Operands
 
 if TYPE_CHECKING:  # which asks backends itself
@@ -34,12 +33,14 @@ _MESSAGE_BYTES = 4 << 20  # of operands, beyond which no other call goes into th
 class Refused(Exception):  # noqa: N818 - the verdict's own word
     """The backend declined the call with an exception of its own.
 
+    `modified` names the operands that are no longer what they were before it; it is None where they can't be read.
     `exhausted` has the bytes of the operands where the memory of a device ran out, and is None everywhere else.
     """
 
     def __init__(self, report: Mapping[str, Any]) -> None:
         super().__init__(f"{report['type']}: {report['message'].splitlines()[0] if report['message'] else ''}"[:300])
         self.where = report["where"]
+        self.modified: tuple[str, ...] | None = tuple(report["modified"]) if "modified" in report else None
         self.exhausted: int | None = report.get("exhausted")
 
 
@@ -100,7 +101,7 @@ class Call:
             "program": self.program,
             "surface": surface,
             "arrays": {name: None if a is None else encode(a) for name, a in self.arrays.items()},
-            "attributes": json.dumps(dict(self.attributes)),  # JSON holds integers of any size
+            "attributes": encode_attributes(self.attributes),
             "wrt": self.wrt,
             "slot": self.slot,
             "axes": self.axes,

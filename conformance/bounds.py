@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -51,6 +51,18 @@ def second_jvp(case: Case, given: Operands, slot: str) -> Judged:
     unit = UNIT_ROUNDOFF[case.dtype]
     answers: Answers = lambda c, o, forms: {"g": oracle.second_jvp(c, o, slot)}  # noqa: E731
     return _judged(answers, case, given, unit, compensate=False)["g"]
+
+
+def accumulated(case: Case, passes: Sequence[Operands]) -> dict[str, Judged]:
+    """What so many backward passes leave, by the operand's name: one tree of all their products (GRAD-17)."""
+
+    def f(read: Reading, forms: Forms) -> dict[str, Array]:
+        filled = replace(case, padding_value=read.fill(case.padding_value))
+        each = [oracle.gradients(filled, _read(given, read), forms) for given in passes]
+        return {name: np.sum([gradients[name] for gradients in each], axis=0) for name in each[0]}
+
+    unit = UNIT_ROUNDOFF[case.dtype]
+    return error_bounds(f, Units(unit, unit))
 
 
 def _judged(

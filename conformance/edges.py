@@ -112,6 +112,14 @@ def past_tiles() -> Iterator[Case]:
         yield Case(Geometry(1, 2, 2, length, 3, stride, dilation), seed=l_out)
 
 
+def patches() -> Iterator[Case]:
+    """Strides as long as the kernel, as of patches, dilated or not, and as the dilation; on whole numbers or not."""
+    for size, (kernel, dilation) in product((2, 3, 4, 8, 16), ((0, 1), (0, 2), (0, 3), (3, 0))):
+        windows, rest = 280 // size if dilation % 2 else 80 // size, int(dilation == 1)
+        geometry = Geometry(1, 2, 3, windows * size + rest, kernel or size, size, dilation or size)
+        yield Case(geometry, seed=size + dilation)
+
+
 def many_filters() -> Iterator[Case]:
     """Groups of every odd number of filters from 19 to 63: many quotients by which a filter finds its group."""
     for filters in range(19, 64, 2):

@@ -31,11 +31,11 @@ def same_dtype(got: Array, dtype: str, name: str) -> None:
         raise Violation(f"{name} is {got.dtype.name}, not {dtype}", dtype, got.dtype.name, Flaw("dtype", got, dtype))
 
 
-def unmodified(answer: Answer, program: str) -> None:
-    """Raise Violation where the call has modified an operand."""
-    if answer.modified:
-        message = f"{program} modified {', '.join(answer.modified)}"
-        raise Violation(message, "operands unchanged", answer.modified, Flaw("changed", want=answer.modified))
+def unmodified(modified: tuple[str, ...], program: str) -> None:
+    """Raise Violation where the call has modified operands, by their names."""
+    if modified:
+        message = f"{program} modified {', '.join(modified)}"
+        raise Violation(message, "operands unchanged", modified, Flaw("changed", want=modified))
 
 
 def own_memory(answer: Answer, program: str) -> None:

@@ -35,8 +35,10 @@ ELSEWHERE = (
     Case(Geometry(2, 4, 6, 9, 1, padding="causal"), bias=False, seed=16),
     Case(Geometry(2, 4, 6, 5, 5), bias=False, seed=20),
 )
-# A valid call in which there is nothing to compute, so that what is malformed may go unnoticed.
+# Valid calls in which there is nothing to compute, so that what is malformed may go unnoticed.
 EMPTY = (Case(Geometry(0, 4, 6, 9, 3), bias=False, seed=14),)
+EMPTY_WITH_BIAS = (Case(Geometry(0, 4, 6, 9, 3), seed=21),)
+NOTHING = (*EMPTY_WITH_BIAS, Case(Geometry(2, 4, 6, 2, 3), seed=24))  # no item, no window
 # Valid calls in which an axis that is missing, or one too many, has the extent 1: putting it right would go unnoticed.
 MENDABLE = (
     Case(Geometry(1, 1, 1, 9, 3), seed=2),
@@ -89,20 +91,23 @@ class Malformed:
         """The call as it is sent."""
         given = operands(self.base)
         arrays: dict[str, np.ndarray[Any, Any] | None] = {"x": given.x, "w": given.w, "b": given.b}
-        if self.program == "vjp":
+        if "vjp" in self.program:
             arrays["cotangent"] = given.cotangent
+        if self.program == "vjp_of_vjp":
+            arrays["outer"] = given.tangents[self.wrt[0]]
         for name, shape in self.shapes.items():
             arrays[name] = np.ones(shape, dtype_of(self.base.dtype))
         for name, dtype in self.dtypes.items():
             array = arrays[name]
             arrays[name] = None if array is None else array.astype(dtype_of(dtype))
-        return Call(self.program, arrays, {**self.base.attributes, **self.attributes}, self.wrt)
+        slot = self.wrt[0] if self.program == "vjp_of_vjp" else ""
+        return Call(self.program, arrays, {**self.base.attributes, **self.attributes}, self.wrt, slot)
 
 
 def _every_way(call: Malformed) -> Iterator[Malformed]:
     """The call and its gradients, jointly and alone: a backend may look at its arguments in one of them only."""
     yield call
-    for wrt in ("xw", "x", "w"):
+    for wrt in ("xw", "x", "w", *("b" if call.base.bias else ())):
         yield replace(call, program="vjp", wrt=wrt)
 
 
@@ -152,7 +157,7 @@ def rank() -> Iterator[Malformed]:
             "rank 2, (O, K)": lambda g: (g.c_out, g.kernel),
             "rank 4": lambda g: (*g.w_shape, 1),
         },
-        BASES + MENDABLE,
+        BASES + EMPTY + MENDABLE,
     )
 
 
@@ -165,14 +170,16 @@ def channels() -> Iterator[Malformed]:
             "one channel less": lambda g: (g.n, g.c_in - 1, g.length),
             "twice the channels": lambda g: (g.n, 2 * g.c_in, g.length),
             "one channel": lambda g: (g.n, 1, g.length),
+            "channels last": lambda g: (g.n, g.length, g.c_in),
         },
-        BASES + LARGER,
+        BASES + EMPTY + LARGER,
     )
     yield from _shaped(
         "w",
         {
             "one channel more": lambda g: (g.c_out, g.w_shape[1] + 1, g.kernel),
             "one channel": lambda g: (g.c_out, 1, g.kernel),
+            "channels last": lambda g: (g.c_out, g.kernel, g.w_shape[1]),
         },
         BASES + EMPTY + LARGER,
     )
@@ -248,16 +255,17 @@ def bias() -> Iterator[Malformed]:
             "rank 0": lambda g: (),
             "rank 2, (1, O)": lambda g: (1, g.c_out),
             "rank 2, (O, 1)": lambda g: (g.c_out, 1),
+            "rank 2, (N, O)": lambda g: (g.n, g.c_out),
             "rank 3, the shape of y": lambda g: g.y_shape,
         },
-        _with_bias(BASES) + SHORTER + LARGER,
+        _with_bias(BASES) + SHORTER + LARGER + EMPTY_WITH_BIAS,
     )
     yield from _shaped("b", {"rank 0": lambda g: (), "rank 2, (1, O)": lambda g: (1, g.c_out)}, MENDABLE)
 
 
 def mixed_dtypes() -> Iterator[Malformed]:
     """One operand of another dtype than the others, wider, narrower and of another kind (ERR-10)."""
-    for base, own in product(BASES, ("float32", "float16", "bfloat16", "float64")):
+    for base, own in product(BASES + EMPTY_WITH_BIAS, ("float32", "float16", "bfloat16", "float64")):
         for name, dtype in product("xwb" if base.bias else "xw", ("float64", "float32", "float16", "int32")):
             if dtype != own:
                 case = replace(base, dtype=own)
@@ -298,11 +306,16 @@ def cotangent() -> Iterator[Malformed]:
         "rank 2": lambda g: (g.c_out, g.l_out),
         "rank 0": lambda g: (),
     }
-    for bases, shapes_of in ((BASES + LARGER, other), (BASES + MENDABLE, lacking)):
+    for bases, shapes_of in ((BASES + LARGER + NOTHING, other), (BASES + MENDABLE + NOTHING, lacking)):
         for base, (rule, shape_of) in product(bases, shapes_of.items()):
-            wrong = {"cotangent": shape_of(base.geometry)}
+            shape = shape_of(base.geometry)
+            if min(shape, default=0) < 0 or shape == base.geometry.y_shape:
+                continue
+            wrong = {"cotangent": shape}
             for wrt in ("xw", "x", "w", *("b" if base.bias else ())):
                 yield Malformed(f"cotangent {rule}", base, shapes=wrong, program="vjp", wrt=wrt)
+            if base is BASES[0]:
+                yield Malformed(f"cotangent {rule}", base, shapes=wrong, program="vjp_of_vjp", wrt="xw")
 
 
 def integers_by_other_names() -> Iterator[Malformed]:
@@ -311,7 +324,29 @@ def integers_by_other_names() -> Iterator[Malformed]:
     for name, value in (("stride", 2.0), ("dilation", 3.0), ("groups", 2.0), ("padding", (2.0, 1.0))):
         yield Malformed(f"{name} {value}", base, {name: value})
     for name in ("stride", "dilation", "groups"):
-        yield Malformed(f"{name} True", Case(Geometry(2, 4, 6, 15, 3), seed=11), {name: True})
+        for true in (True, np.True_):
+            yield Malformed(f"{name} {true!r}", Case(Geometry(2, 4, 6, 15, 3), seed=11), {name: true})
+    for kind in (np.int8, np.uint8, np.int16, np.int32, np.int64, np.uint64):
+        for name in ("stride", "dilation", "groups", "padding"):
+            yield from _every_way(_in_type(kind, base, name))
+
+
+def integers_of_few_bits() -> Iterator[Malformed]:
+    """Parameters in types of NumPy's that hold them, and not the span or the positions that they lead to (ERR-13)."""
+    for kind, value in ((np.int8, 50), (np.uint8, 100), (np.int16, 12000)):
+        for padding in ((0, 0), "same", "causal", "full"):
+            dilated = Case(Geometry(1, 1, 2, 6 * value, 4, stride=value, dilation=value, padding=padding), seed=22)
+            for name in ("stride", "dilation"):
+                yield from _every_way(_in_type(kind, dilated, name))
+        wide = Case(Geometry(1, 1, 2, 7, 3, stride=value // 3, padding=(2 * value, 2 * value)), seed=23)
+        yield from _every_way(_in_type(kind, wide, "padding"))
+
+
+def _in_type(kind: type[np.integer[Any]], base: Case, name: str) -> Malformed:
+    """A valid call one of whose parameters is of a type of NumPy's."""
+    value = getattr(base.geometry, name)
+    typed = tuple(map(kind, value)) if name == "padding" else kind(value)
+    return Malformed(f"{name} {np.dtype(kind).name}", base, {name: typed})
 
 
 # Nearly integers: for who rounds, who compares with a tolerance, and who has 24 bits.
@@ -321,7 +356,13 @@ _NEARLY = {"1.001": 1.001, "1 - 2^-10": 1 - 2**-10, "2 - 2^-40": 2 - 2**-40}
 def no_integers() -> Iterator[Malformed]:
     """Parameters that equal no integer (ERR-13)."""
     for name in ("stride", "dilation", "groups"):
-        yield from _with(name, {"1.5": 1.5, **_NEARLY, "NaN": nan, "infinity": inf, "text": "2", "None": None})
+        yield from _with(
+            name,
+            {
+                "1.5": 1.5, **_NEARLY, "NaN": nan, "infinity": inf, "text": "2", "None": None,
+                "float32 1.5": np.float32(1.5), "a pair": (1, 2),
+            },
+        )  # fmt: skip
     pairs = {"1.5": (1.5, 1.5), "lo 1.5": (1.5, 0), "hi 1.5": (0, 1.5), "NaN": (nan, nan), "infinity": (inf, inf)}
     pairs |= {rule: (value, value) for rule, value in _NEARLY.items()}
     yield from _with("padding", {**pairs, "text": ("1", "1"), "None": (None, None)})
@@ -331,16 +372,19 @@ def beyond_domain() -> Iterator[Malformed]:
     """More padding than a mode is defined for, by one sample, on either side, by a name, and of no sample (PAD-14)."""
     for mode in ("reflect", "symmetric", "circular"):
         for length in (1, 5):
-            base = Case(Geometry(2, 2, 3, length, 1, padding=(0, 0)), padding_mode=mode)
+            base = Case(Geometry(2, 2, 4, length, 1, padding=(0, 0)), padding_mode=mode)
             beyond = (widest(mode, length) or 0) + 1
             for pads in ((beyond, 0), (0, beyond), (beyond, beyond), (3 * length + 1, 0)):
-                for stride in (1, 3):
-                    strided = base.with_geometry(stride=stride)
+                for stride, groups in ((1, 1), (3, 2)):
+                    strided = base.with_geometry(stride=stride, groups=groups)
                     yield from _every_way(Malformed(f"{mode}, {pads} of {length}", strided, {"padding": pads}))
         beyond = (widest(mode, 5) or 0) + 1
         for name, taps in (("causal", beyond), ("full", beyond), ("same", 2 * beyond), ("same_lower", 2 * beyond)):
             base = Case(Geometry(2, 2, 3, 5, taps + 1, padding=(4, 4)), padding_mode=mode)
             yield from _every_way(Malformed(f"{mode}, {name}, {taps + 1} taps on 5", base, {"padding": name}))
+        padded = Case(Geometry(2, 2, 4, 9, 3, padding=(4, 4), groups=2), padding_mode=mode)
+        short = {"x": (2, 2, (4 if mode == "reflect" else 3))}
+        yield from _every_way(Malformed(f"{mode}, (4, 4) of fewer samples", padded, shapes=short))
     for mode in ("reflect", "symmetric", "circular", "replicate"):
         nothing = Case(Geometry(2, 2, 3, 0, 1), padding_mode=mode)
         yield from _every_way(Malformed(f"{mode} of nothing", nothing, {"padding": (1, 1)}))

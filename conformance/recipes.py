@@ -1,9 +1,11 @@
 """Data recipes: the arrays of a case, rebuilt from its integers.
 
 lattice    integers so small that every partial sum is exact in the dtype: any honest arithmetic gives the same bits
+whole      counts: positive integers of one magnitude, which is at most what the dtype adds up exactly
 gaussian   standard normal values
 wide       standard normal values times powers of two over the exponent range that a product survives
-uneven     numbers of one binary exponent; items of x, filters of w or channels of gy are powers of two apart
+uneven     numbers of one binary exponent; items or samples of x, filters of w, or channels or samples of gy are powers
+           of two apart
 cancelling products that come in pairs of opposite sign, so that the sum is far smaller than its terms
 zeros      nothing else, in every operand
 """
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -113,6 +115,13 @@ def _lattice(rng: np.random.Generator, case: Case) -> Callable[[tuple[int, ...]]
     return lambda shape: rng.integers(1, largest + 1, shape) * rng.choice(np.array([-1, 1]), shape)
 
 
+def _whole(rng: np.random.Generator, case: Case) -> Callable[[tuple[int, ...]], Array]:
+    """Draws counts of any magnitude: the sums may exceed what kernels for small integers hold."""
+    largest = math.isqrt(int(_lattice_budget(case.geometry, case.dtype, case.padding_mode)))
+    most = max(largest >> int(rng.integers(max(largest.bit_length() - 6, 1))), 1)
+    return lambda shape: rng.integers((most + 1) // 2, most, shape, endpoint=True)
+
+
 def _gaussian(rng: np.random.Generator, case: Case) -> Callable[[tuple[int, ...]], Array]:
     return lambda shape: rng.standard_normal(shape)
 
@@ -140,6 +149,7 @@ def _zeros(rng: np.random.Generator, case: Case) -> Callable[[tuple[int, ...]], 
 
 _DRAWS = {
     "lattice": _lattice,
+    "whole": _whole,
     "gaussian": _gaussian,
     "wide": _wide,
     "uneven": _of_one_exponent,
@@ -165,9 +175,12 @@ def _cancel(x: Array, w: Array) -> None:
     x[:, 1:channels:2] = x[:, 0:channels:2]
 
 
+_SET_APART = (("x", 0), ("w", 0), ("cotangent", 1), ("x", 2), ("cotangent", 2))
+
+
 def _set_apart(rng: np.random.Generator, case: Case, arrays: dict[str, Array]) -> None:
-    """Multiply each item of x, each filter of w or each channel of gy, by the case's seed, by a power of two."""
-    name, axis = (("x", 0), ("w", 0), ("cotangent", 1))[case.seed % 3]
+    """Multiply each item or sample of x, filter of w, or channel or sample of gy, by the seed, by a power of two."""
+    name, axis = _SET_APART[case.seed % len(_SET_APART)]
     lowest, highest = _UNEVEN_EXPONENTS.get(case.dtype, (-800, 400))
     exponents = rng.permutation(np.linspace(lowest, highest, arrays[name].shape[axis]).round())
     scale = np.exp2(exponents).reshape([-1 if i == axis else 1 for i in range(3)])
@@ -209,3 +222,9 @@ def operands(case: Case) -> Operands:
         _repeat(arrays["cotangent"], _ALIKE[case.seed % len(_ALIKE)])
     x, w, b, cotangent = finish(arrays).values()
     return Operands(x, w, b if case.bias else None, cotangent, Later(lambda: finish(draw_all())))
+
+
+def along_themselves(given: Operands) -> Operands:
+    """The operands, each being its own tangent too."""
+    arrays = {"x": given.x, "w": given.w, "b": given.b}
+    return replace(given, tangents={name: array for name, array in arrays.items() if array is not None})

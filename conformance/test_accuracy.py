@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -25,6 +26,7 @@ from conv1d_cts.conformance.backend import Surface, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
 from conv1d_cts.conformance.edges import blocks, pointwise_blocks
+from conv1d_cts.conformance.isolation.arrange import LAYOUTS
 from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.recipes import Operands, operands
 from conv1d_cts.conformance.values import VJP, non_empty, operand_names
@@ -41,6 +43,10 @@ test_acc_1_cancelling = tries(
 test_acc_2_gaussian = tries(
     "ACC-2", gradients_within(own_unit), non_empty, own=_BLOCKS, prepare=recipe("gaussian"), extra=VJP
 )
+# Whoever finds integers may add them up as such.
+_whole = partial(tries, telling=few_terms, prepare=recipe("whole"), sampled=True)
+test_acc_1_whole_numbers = _whole("ACC-1", forward_within(own_unit))
+test_acc_2_whole_numbers = _whole("ACC-2", gradients_within(own_unit), extra=VJP)
 
 
 def _double(case: Case) -> Case:
@@ -58,8 +64,19 @@ def _kinds() -> Iterator[Case]:
         yield Case(Geometry(n=n, kernel=kernel, **sizes), seed=kernel)
 
 
-test_acc_3_forward = tries("ACC-3", forward_within(own_unit), few_terms, own=_kinds(), prepare=_double, sampled=True)
-test_acc_3_gradients = tries("ACC-3", gradients_within(own_unit), few_terms, prepare=_double, extra=VJP, sampled=True)
+test_acc_3_whole_numbers = _whole(
+    "ACC-3", forward_within(own_unit), prepare=lambda c: replace(c, dtype="float64", recipe="whole")
+)
+# Operands that do not lie row by row, short and past a block: what copies them first may round them.
+_LAID_OUT = [
+    Case(Geometry(2, 3, 4, length, 3), layout=layout, seed=length) for layout, length in product(LAYOUTS[1:], (9, 150))
+]
+test_acc_3_forward = tries(
+    "ACC-3", forward_within(own_unit), few_terms, own=[*_kinds(), *_LAID_OUT], prepare=_double, sampled=True
+)
+test_acc_3_gradients = tries(
+    "ACC-3", gradients_within(own_unit), few_terms, own=_LAID_OUT, prepare=_double, extra=VJP, sampled=True
+)
 
 
 def _last_bit(dtype: str) -> Callable[[Surface, Case], None]:

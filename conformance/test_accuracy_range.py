@@ -24,14 +24,15 @@ from conv1d_cts.conformance.accuracy import (
     single_product,
     single_unit,
 )  # fmt: skip
-from conv1d_cts.conformance.backend import Flaw, Surface, Violation
+from conv1d_cts.conformance.backend import Flaw, Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
 from conv1d_cts.conformance.edges import long_filters
 from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.recipes import Operands, most_products, operands
-from conv1d_cts.conformance.values import VJP, non_empty
+from conv1d_cts.conformance.values import VJP, non_empty, operand_names
 from conv1d_cts.spec.geometry import Geometry
+from conv1d_cts.spec.padding import PADDING_MODES
 
 # The binary exponents of normal numbers; of float64 those that the judge's error-free products survive (Theorem 5).
 _EXPONENTS = {"float16": (-14, 15), "bfloat16": (-126, 127), "float32": (-126, 127), "float64": (-960, 960)}
@@ -138,6 +139,13 @@ def overflow_in_gradients(surface: Surface, case: Case) -> Accuracy:
     return judged_gradients(surface, case, _with_largest(case, ("cotangent",)), own_unit(case.dtype), _finite_only)
 
 
+def overflow_in_tangents(surface: Surface, case: Case) -> Accuracy:
+    """The same of the tangent of y, with the largest finite numbers in x."""
+    given, names = _with_largest(case, ("x",)), operand_names(case)
+    got = require(surface.answer(call_of(case, given, "jvp", names)).results[0], "the tangent")
+    return _finite_only(got, bounds.tangent(case, given, names), "the tangent")
+
+
 _FILTERS = tuple(replace(case, recipe="lattice") for case in long_filters())
 
 
@@ -159,6 +167,12 @@ test_acc_6_largest_bias = tries(
 test_acc_6_largest_cotangents = tries(
     "ACC-6", overflow_in_gradients, _overflows_in_the_oracles_range, own=_FILTERS, prepare=recipe("lattice"), extra=VJP,
     sampled=True,
+)  # fmt: skip
+
+
+test_acc_6_largest_samples_in_tangents = tries(
+    "ACC-6", overflow_in_tangents, _overflows_in_the_oracles_range, own=_FILTERS, prepare=recipe("lattice"),
+    extra={"function": "jvp", "wrt": "xwb"}, sampled=True,
 )  # fmt: skip
 
 
@@ -246,8 +260,15 @@ def uneven_gradients_within(unit: Callable[[str], float]) -> Callable[[Surface, 
 # Each operand by turns with parts that are far apart, in every dtype: who scales all by the largest loses the small.
 _UNEVEN = [
     Case(Geometry(n, 2, 3, length, 3), dtype, seed=seed)
-    for dtype, (n, length), seed in product(_EXPONENTS, ((1, 4), (3, 9)), range(3))
+    for dtype, (n, length), seed in product(_EXPONENTS, ((1, 4), (3, 9)), range(5))
 ]
+# Sums as long as blocks, and gradients of samples that several padded positions show.
+_UNEVEN_LONG = [Case(Geometry(2, 2, 3, length, 3), seed=seed) for length, seed in product((75, 300), range(5))]
+_UNEVEN_MODES = [
+    Case(Geometry(2, 2, 3, 12, 3, padding=pads), padding_mode=mode, seed=seed)
+    for mode, pads, seed in product(PADDING_MODES[1:], ((1, 5), (5, 1)), (3, 4))
+]
+_FURTHER = [replace(case, recipe="uneven") for case in (*_UNEVEN_LONG, *_UNEVEN_MODES)]
 _uneven = partial(tries, own=_UNEVEN, prepare=recipe("uneven"), sampled=True)
 test_acc_5_uneven_rows = _uneven(
     "ACC-5", uneven_within(single_unit), halves_under_zeros, prepare=lambda c: replace(c, recipe="uneven", bias=False)
@@ -257,8 +278,9 @@ test_acc_5_uneven_rows_in_gradients = _uneven(
 )
 test_acc_8_uneven_rows = _uneven("ACC-8", uneven_within(own_unit), _short_sums_of_zeros)
 test_acc_8_uneven_rows_in_gradients = _uneven(
-    "ACC-8", uneven_gradients_within(own_unit), _short_sums_of_zeros, extra=VJP
-)
+    "ACC-8", uneven_gradients_within(own_unit), lambda c: _short_sums_of_zeros(c) or c in _FURTHER,
+    own=[*_UNEVEN, *_FURTHER], extra=VJP,
+)  # fmt: skip
 
 
 def equal_weights_within(surface: Surface, case: Case) -> Accuracy:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -11,10 +10,12 @@ from conv1d_cts.conformance import bounds, judge, oracle
 from conv1d_cts.conformance.backend import Answer, Array, Refused, Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
+from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.malformed import Malformed
-from conv1d_cts.conformance.outcomes import alike, of_each_clause
-from conv1d_cts.conformance.recipes import operands
-from conv1d_cts.conformance.together import call_of_all, of_one_function, other_precision, tied_call
+from conv1d_cts.conformance.outcomes import alike, of_each_clause, of_operands, through
+from conv1d_cts.conformance.recipes import Operands, along_themselves, operands
+from conv1d_cts.conformance.special import agrees_around, with_a_special_value
+from conv1d_cts.conformance.together import call_of_all, call_of_values, of_one_function, other_precision, tied_call
 from conv1d_cts.conformance.values import non_empty, operand_names, small_zeros, with_rounded_fill
 from conv1d_cts.spec.geometry import Geometry
 
@@ -31,6 +32,19 @@ _OWN = (
     Case(Geometry(1, 2, 3, 12, 3, stride=2, padding="same"), seed=5),
     Case(Geometry(1, 2, 3, 45, 3), "float64", seed=6),
 )
+_LENGTHS = (  # 64 outputs; names that pad both sides alike at first, and later one alone, or nothing
+    Case(Geometry(1, 2, 3, 66, 3), bias=False),
+    Case(Geometry(1, 2, 3, 13, 3, stride=2, padding="same"), bias=False, padding_mode="reflect"),
+    Case(Geometry(1, 2, 3, 13, 3, stride=2, padding="same"), bias=False),
+    Case(Geometry(1, 2, 3, 11, 3, stride=5, padding="same"), bias=False),
+    Case(Geometry(1, 4, 6, 40, 3, stride=3, dilation=2, groups=2, padding=(2, 1)), bias=False),
+    *(
+        Case(Geometry(1, 2, 3, 9, 3, padding=(1, 2)), bias=False, padding_mode=mode, padding_value=value)
+        for mode, value in (("constant", 1.5), ("reflect", 0), ("symmetric", 0), ("replicate", 0), ("circular", 0))
+    ),
+)
+_TRAINED = (Case(Geometry(2, 2, 3, 20, 3, padding=(1, 1))),)
+_CONSTANTS = (*_OWN[:2], _OWN[6])
 _HALF = Case(Geometry(2, 1, 3, 12, 1), "bfloat16", False, seed=8)  # single products, the bound of which is narrow
 _MODES = tuple(  # samples that are shown on both sides
     Case(Geometry(1, 2, 3, 4, 3, padding=(3, 2)), bias=False, padding_mode=mode, seed=7)
@@ -98,6 +112,15 @@ def compiled_many_times(surface: Surface, case: Case) -> None:
         _is_right(one, got, f"compiled y of call {number} ({one.layout})")
 
 
+def compiled_for_any_length(surface: Surface, case: Case) -> None:
+    """So it does for lengths with other remainders, by the stride and by blocks, than the first it was compiled for."""
+    first = case.geometry.length
+    lengths = (first, first - 1, *range(first + 1, first + 5), *(first + more for more in (7, 17, 33, 69)))
+    cases, results = _compiled(surface, [case.with_geometry(length=one) for one in lengths], "compiled", "conv1d")
+    for one, got in zip(cases, results, strict=True):
+        _is_right(one, got, f"compiled y of length {one.geometry.length} after {first}")
+
+
 def closures_stay_apart(surface: Surface, case: Case) -> None:
     """Functions of one code and other parameters are compiled each for itself, whatever was called how often."""
     g = case.geometry
@@ -123,6 +146,29 @@ def compiled_gradients_are_exact(surface: Surface, case: Case) -> None:
             what = f"compiled g{name} of call {number + 1}"
             judge.equal(require(got, name), want[name], what)
             judge.same_dtype(require(got, name), one.dtype, what)
+
+
+def compiled_gradients_for_any_length(surface: Surface, case: Case) -> None:
+    """So do the gradients, compiled and through a compiled function, asked for one by one and jointly."""
+    lengths, names = [case.geometry.length + more for more in (0, 1, 40, 300)], operand_names(case)
+    cases = [case.with_geometry(length=length) for length in lengths]
+    through = [*(cases[0] for _ in names), *cases]
+    for program, asked in (("compiled_vjp", [names] * len(cases)), ("vjp_through_compiled", [*names, *[names] * 4])):
+        of = cases if program == "compiled_vjp" else through
+        results = iter(surface.answer(call_of_all(of, program)).results)
+        for one, wrt in zip(of, asked, strict=True):
+            want = oracle.gradients(one, operands(one))
+            for name in wrt:
+                what = f"g{name} of length {one.geometry.length} after {lengths[0]} ({program}, asked for as {wrt!r})"
+                judge.equal(require(next(results), f"g{name}"), want[name], what)
+
+
+def tangents_of_compiled(surface: Surface, case: Case) -> None:
+    """So do the tangents through a compiled function, on other values and lengths, along the operands themselves."""
+    cases = [case, replace(case, seed=case.seed + 1), case.with_geometry(length=case.geometry.length + 1)]
+    for one, got in zip(cases, surface.answer(call_of_all(cases, "compiled_jvp")).results, strict=True):
+        want = oracle.tangent(one, along_themselves(operands(one)), operand_names(one))
+        judge.equal(require(got, "the tangent"), want, "the tangent through the compiled function")
 
 
 def gradients_of_compiled(surface: Surface, case: Case) -> None:
@@ -151,19 +197,46 @@ def gradients_of_one_array(surface: Surface, case: Case) -> None:
         judge.equal(require(got, program), want["x"] + want["w"], f"{program} of one array as x and w")
 
 
-def memory_is_left_alone(surface: Surface, case: Case) -> judge.Accuracy | None:
+def memory_is_left_alone(surface: Surface, case: Case) -> Accuracy | None:
     """No call of a compiled function, nor of a compiled gradient, writes to an operand that a result could lie in.
 
     Nor does a result lie there. Where nobody sees the memory of the device, that is not seen.
     """
     for program in ("compiled", "compiled_vjp"):
         answer = surface.answer(call_of_all([case] * 3, program))
-        judge.unmodified(answer, program)
+        judge.unmodified(answer.modified, program)
         judge.own_memory(answer, program)
     return None if surface.backend.describe()["shows_memory"] else judge.UNSEEN
 
 
-def compiled_within(surface: Surface, case: Case) -> judge.Accuracy:
+def compiled_special_values(surface: Surface, case: Case) -> None:
+    """A NaN or an infinity is where the plain y has it, and nothing else is changed by it."""
+    sets = with_a_special_value(case)
+    results = surface.answer(call_of_values(case, [operands(case), *sets], "compiled")).results
+    for given, got in zip(sets, results[1:], strict=True):
+        agrees_around(case, given, require(got, "y"), "compiled y")
+
+
+def compiled_around_constants(surface: Surface, case: Case) -> Accuracy:
+    """A compiled function of x alone, of which w and b are part, is within its bound, and as plain around a NaN."""
+    given = operands(_gaussian(case))
+    got = _of_x_alone(surface, case, [given])[0]
+    accuracy = judge.within(got, bounds.forward(case, given, bounds.UNIT_ROUNDOFF[case.dtype]), "y of constant weights")
+    w = operands(case).w.copy()
+    w[:, :, case.seed % case.geometry.kernel] = 0
+    sets = [replace(one, w=w) for one in (operands(case), *with_a_special_value(case))]
+    for one, y in zip(sets, _of_x_alone(surface, case, sets), strict=True):
+        agrees_around(case, one, y, "y of constant weights")
+    return accuracy
+
+
+def _of_x_alone(surface: Surface, case: Case, sets: list[Operands]) -> list[Array]:
+    """Y for each x, of one function of x that was compiled around the first w and b."""
+    call = replace(call_of_values(case, sets, "compiled"), wrt="x")
+    return [require(got, "y") for got in surface.answer(call).results]
+
+
+def compiled_within(surface: Surface, case: Case) -> Accuracy:
     """On real data the compiled y lies within the bound of any y, also where another precision came before it."""
     cases, results = _compiled(surface, [case, replace(case, dtype=other_precision(case.dtype))], "compiled", "conv1d")
     found = []
@@ -201,11 +274,6 @@ def refused_after_a_legal_call(surface: Surface, example: Malformed) -> None:
     _is_right(example.base, after, f"compiled y after a refused call ({example.rule})")
 
 
-def _of_operands(cases: tuple[Case, ...]) -> Iterator[Malformed]:
-    """A compiled function keeps its parameters: of malformed calls those whose operands are."""
-    return (example for example in of_each_clause(3)(cases) if not example.attributes)
-
-
 _tried = partial(tries, telling=_few, sampled=True, costly=True)
 _LIKE_Y = (  # x, or w, has the shape of y
     Case(Geometry(2, 3, 3, 9, 3, padding=(1, 1)), bias=False),
@@ -216,6 +284,21 @@ _LIKE_Y = (  # x, or w, has the shape of y
 _of_one_array = partial(tries, "INV-19", telling=lambda c: c in _ONE_ARRAY, own=_ONE_ARRAY, costly=True, minimum=1)
 test_inv_19_compiled = _tried("INV-19", compiled_is_exact, own=_OWN, extra=_COMPILED)
 test_inv_19_compiled_many_times = _tried("INV-19", compiled_many_times, own=[*_OWN[:2], *_MODES], extra=_COMPILED)
+test_inv_19_any_length = tries(
+    "INV-19", compiled_for_any_length, lambda c: c in _LENGTHS, own=_LENGTHS, extra=_COMPILED, costly=True, minimum=1
+)
+test_inv_19_gradients_for_any_length = tries(
+    "INV-19", compiled_gradients_for_any_length, lambda c: c in _TRAINED, own=_TRAINED, extra=_COMPILED_VJP,
+    costly=True, minimum=1,
+)  # fmt: skip
+test_inv_19_tangents = tries(
+    "INV-19", tangents_of_compiled, lambda c: c in _OWN[:3], own=_OWN[:3],
+    extra={"function": "compiled_jvp", "wrt": "xwb"}, costly=True, minimum=1,
+)  # fmt: skip
+test_inv_19_constants = tries(
+    "INV-19", compiled_around_constants, lambda c: c in _CONSTANTS, own=_CONSTANTS, extra=_COMPILED, costly=True,
+    minimum=1,
+)  # fmt: skip
 test_inv_19_closures = _tried("INV-19", closures_stay_apart, own=_OWN[:2], extra=_COMPILED)
 test_inv_19_compiled_gradients = _tried(
     "INV-19", compiled_gradients_are_exact, own=[*_OWN, *_MODES], extra=_COMPILED_VJP
@@ -228,13 +311,21 @@ test_inv_19_one_array_in_gradients = _of_one_array(body=gradients_of_one_array, 
 test_inv_19_memory = tries(
     "INV-19", memory_is_left_alone, lambda c: c in _LIKE_Y, own=_LIKE_Y, extra=_COMPILED_VJP, costly=True, minimum=1
 )
+test_inv_19_special_values = _tried("INV-19", compiled_special_values, own=_OWN[:6], extra=_COMPILED)
 test_inv_19_compiled_bounds = _tried(
     "INV-19", compiled_within, own=[*_OWN[::3], _HALF, _FILLED], prepare=_gaussian, extra=_COMPILED
 )
 test_inv_19_compiled_refusals = as_test(
-    Check("INV-19", alike("compiled", "compiled"), of_each_clause(2), _COMPILED, may_refuse=True, must_refuse=True)
+    Check(
+        "INV-19",
+        alike("compiled", through("compiled")),
+        of_each_clause(2),
+        _COMPILED,
+        may_refuse=True,
+        must_refuse=True,
+    )
 )
 test_inv_19_refusals_after_a_call = as_test(
-    Check("INV-19", refused_after_a_legal_call, _of_operands, _COMPILED, must_refuse=True)
-)
+    Check("INV-19", refused_after_a_legal_call, of_operands(3), _COMPILED, must_refuse=True)
+)  # a compiled function keeps its parameters
 test_inv_20_compiled_bits = _tried("INV-20", compiled_in_bits, own=_OWN[:3], prepare=_gaussian, extra=_COMPILED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from conv1d_cts.adapters.conditions import Fact
@@ -11,6 +12,7 @@ from conv1d_cts.conformance import huge, judge, malformed, oracle
 from conv1d_cts.conformance.backend import Call, Flaw, Refused, Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test
+from conv1d_cts.conformance.judge import UNSEEN, Accuracy
 from conv1d_cts.conformance.malformed import Malformed
 from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.conformance.values import VJP, non_empty, operand_names
@@ -54,15 +56,17 @@ test_err_13_no_integers = _refuses("ERR-13", malformed.no_integers)
 
 def taken_for_the_integer(surface: Surface, example: Malformed) -> None:
     """The call gives what the integer gives; a refusal is legal too, and counted as such."""
-    got = require(surface.answer(example.call()).results[0], "y")
-    judge.equal(got, oracle.forward(example.base, operands(example.base)), f"y ({example.rule})")
+    given, results = operands(example.base), surface.answer(example.call()).results
+    want = {"y": oracle.forward(example.base, given)}
+    if example.program == "vjp":
+        want = {f"g{name}": g for name, g in oracle.gradients(example.base, given).items() if name in example.wrt}
+    for (name, right), got in zip(want.items(), results, strict=True):
+        judge.equal(require(got, name), right, f"{name} ({example.rule})")
 
 
-test_err_13_integers_by_other_names = as_test(
-    Check(
-        "ERR-13", taken_for_the_integer, lambda cases: malformed.integers_by_other_names(), may_refuse=True, minimum=0
-    )
-)
+_taken = partial(Check, "ERR-13", taken_for_the_integer, may_refuse=True, minimum=0)
+test_err_13_integers_by_other_names = as_test(_taken(lambda cases: malformed.integers_by_other_names()))
+test_err_13_integers_of_few_bits = as_test(_taken(lambda cases: malformed.integers_of_few_bits()))
 
 
 def right_or_refused(surface: Surface, case: Case) -> None:
@@ -97,6 +101,18 @@ test_err_7_huge_integers_in_gradients = as_test(
         may_refuse=True,
     )
 )
+
+
+def refused_and_untouched(surface: Surface, example: Malformed) -> Accuracy | None:
+    """The operands of a call that is refused are what they were before it."""
+    try:
+        modified = surface.answer(example.call()).modified
+    except Refused as refusal:
+        if refusal.modified is None:
+            return UNSEEN
+        modified = refusal.modified
+    judge.unmodified(modified, f"{example.program}, which refused ({example.rule}),")
+    return None
 
 
 def unharmed(program: str) -> Callable[[Surface, Malformed], None]:
@@ -150,6 +166,7 @@ def _two_of_each_rule(cases: tuple[Case, ...]) -> Iterator[Malformed]:
         yield from malformed.of_each_rule(calls(), 2)
 
 
+test_inv_1_refused_calls = as_test(Check("INV-1", refused_and_untouched, _two_of_each_rule, must_refuse=True))
 # A malformed call must be refused anyway, so that it says nothing about a limit that it lies in.
 test_err_14_after_a_refusal = as_test(Check("ERR-14", unharmed("conv1d"), _two_of_each_rule, must_refuse=True))
 test_err_14_gradients_after_a_refusal = as_test(

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from conv1d_cts.conformance import judge, oracle
+from conv1d_cts.conformance import bounds, judge, oracle
+from conv1d_cts.conformance.accuracy import few_terms, recipe
 from conv1d_cts.conformance.backend import Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
@@ -25,14 +26,18 @@ from conv1d_cts.conformance.edges import (
     multipliers,
     named_pads,
     past_tiles,
+    patches,
     taps,
     wide_pads,
 )
-from conv1d_cts.conformance.recipes import Operands, exact_in_sums, lattice_fits, operands
+from conv1d_cts.conformance.judge import Accuracy
+from conv1d_cts.conformance.outcomes import alike, of_each_clause, through
+from conv1d_cts.conformance.recipes import Operands, along_themselves, exact_in_sums, lattice_fits, operands
 from conv1d_cts.conformance.together import call_of_passes, tied_call
 from conv1d_cts.conformance.values import (
     LARGE,
     VJP,
+    answers,
     as_complex,
     gradient_is_exact,
     is_plain,
@@ -50,6 +55,10 @@ from conv1d_cts.spec.geometry import Geometry
 from conv1d_cts.spec.padding import PADDING_MODES, PADDING_NAMES, widest
 
 _MODES = [mode for mode in PADDING_MODES if mode != "zeros"]
+_EACH_MODE = [
+    Case(Geometry(2, 2, 3, 9, 3, padding=(1, 2)), padding_mode=mode, padding_value=1.5 if mode == "constant" else 0)
+    for mode in PADDING_MODES
+]
 
 
 def _zeros(case: Case) -> bool:
@@ -97,7 +106,7 @@ test_grad_6_names_and_modes = _vjp(
 )  # fmt: skip
 test_grad_7_stride_and_dilation = _vjp(
     "GRAD-7", "xwb", lambda c: _zeros(c) and (c.geometry.stride > 1 or c.geometry.dilation > 1),
-    own=[*blocks(), *past_tiles()],
+    own=[*blocks(), *past_tiles(), *patches()],
 )  # fmt: skip
 test_grad_8_groups = _vjp(
     "GRAD-8",
@@ -189,6 +198,31 @@ def jvp_is_exact(surface: Surface, case: Case) -> None:
         judge.equal(got, oracle.tangent(case, given, wrt), f"the tangent along {wrt}")
 
 
+def jvp_after_zeros(surface: Surface, case: Case) -> None:
+    """The tangent of y along all operands, after one along zeros: what was zero once may be another time."""
+    given, names = operands(case), operand_names(case)
+    zeros = {name: np.zeros_like(tangent) for name, tangent in given.tangents.items()}
+    calls = [call_of(case, one, "jvp", names) for one in (replace(given, tangents=zeros), given)]
+    *_, answer = answers(surface, calls)
+    judge.equal(
+        require(answer.results[0], "the tangent"), oracle.tangent(case, given, names), "the tangent after zeros"
+    )
+
+
+def jvp_along_the_operands(surface: Surface, case: Case) -> None:
+    """The tangent along the operands themselves, each array being both: x is padded with its fill, dx with zeros."""
+    given, names = operands(case), operand_names(case)
+    call = call_of(case, given, "jvp", names)
+    arrays = {name: array for name, array in call.arrays.items() if not name.endswith("_tangent")}
+    got = require(surface.answer(replace(call, arrays=arrays)).results[0], "the tangent")
+    judge.equal(got, oracle.tangent(case, along_themselves(given), names), "the tangent along the operands themselves")
+
+
+_of_each_mode = partial(tries, "GRAD-12", telling=lambda c: c in _EACH_MODE, own=_EACH_MODE, minimum=1)
+test_grad_12_after_zeros = _of_each_mode(body=jvp_after_zeros, extra={"function": "jvp", "wrt": "xwb"})
+test_grad_12_themselves = _of_each_mode(
+    body=jvp_along_the_operands, extra={"function": "jvp", "wrt": "xwb", "rule": "tied"}
+)
 test_grad_12_jvp = tries(
     "GRAD-12", jvp_is_exact, non_empty, extra={"function": "jvp"},
     own=[*chain.from_iterable(pads(mode) for mode in PADDING_MODES for pads in (wide_pads, named_pads))],
@@ -213,6 +247,12 @@ def jvp_of_vjp_is_exact(surface: Surface, case: Case) -> None:
         judge.equal(got, oracle.second_jvp(case, given, slot), f"the tangent of g{slot}")
 
 
+test_grad_12_refusals = as_test(
+    Check(
+        "GRAD-12", alike("with tangents", through("jvp")), of_each_clause(2), {"function": "jvp", "wrt": "xwb"},
+        must_refuse=True,
+    )
+)  # fmt: skip
 test_grad_12_complex = tries(
     "GRAD-12", jvp_is_exact, lambda c: moderate(c) and _complex_fits(c), own=one_long(),
     prepare=as_complex, extra={"function": "jvp"}, sampled=True,
@@ -276,6 +316,16 @@ def accumulated_is_exact(surface: Surface, case: Case) -> None:
         _gathered(surface, cases, _passes(cases, wrt), wrt)
 
 
+def accumulated_within(surface: Surface, case: Case) -> Accuracy:
+    """On real data what three backward passes leave lies within the bound of one sum of all their products."""
+    names, cases = operand_names(case), [replace(case, seed=case.seed + offset) for offset in range(_PASSES)]
+    passes = _passes(cases, names)
+    got = surface.answer(call_of_passes(case, passes, names)).results
+    judged = bounds.accumulated(case, passes)
+    found = (judge.within(require(g, f"g{n}"), judged[n], f"g{n}") for n, g in zip(names, got, strict=True))
+    return judge.worst(list(found))
+
+
 def _of_other_shapes(case: Case) -> list[Case]:
     g = case.geometry
     larger = case.with_geometry(n=g.n + 4, length=4 * g.length + 32)
@@ -297,6 +347,10 @@ def _adds_up_over_shapes(case: Case) -> bool:
     return small_zeros(case) and all(exact_in_sums(one, _PASSES) for one in _of_other_shapes(case))
 
 
+test_grad_17_bounds = tries(
+    "GRAD-17", accumulated_within, few_terms, prepare=recipe("gaussian"), extra={"function": "accumulated"},
+    sampled=True,
+)  # fmt: skip
 test_grad_17_over_shapes = tries(
     "GRAD-17", accumulated_over_shapes_is_exact, _adds_up_over_shapes, extra={"function": "accumulated"}, sampled=True
 )

@@ -47,7 +47,7 @@ def leaves_operands_alone(program: str) -> Callable[[Surface, Case], None]:
     def body(surface: Surface, case: Case) -> None:
         given = operands(case)
         for call in _calls(case, given, program) + (_alone(case, given, program) if small_zeros(case) else []):
-            judge.unmodified(surface.answer(call), program)
+            judge.unmodified(surface.answer(call).modified, program)
 
     return body
 
@@ -88,6 +88,26 @@ test_inv_1_nothing_in_gradients = as_test(
 )
 
 
+def leaves_a_tied_cotangent_alone(surface: Surface, case: Case) -> None:
+    """Nor has x where it is the cotangent as well, as of a loss of squares: gx is written to neither."""
+    given = operands(case)
+    call = call_of(case, given, "vjp", "x")
+    answer = surface.answer(replace(call, arrays={n: a for n, a in call.arrays.items() if n != "cotangent"}))
+    judge.unmodified(answer.modified, "the vjp of x along x")
+    want = oracle.gradients(case, replace(given, cotangent=given.x))["x"]
+    judge.equal(require(answer.results[0], "gx"), want, "gx along x")
+
+
+_LIKE_X = tuple(
+    Case(Geometry(2, 3, 3, 9, kernel, padding=padding), bias=False, seed=kernel)
+    for kernel, padding in ((3, (1, 1)), (3, "same"), (1, (0, 0)))
+)
+test_inv_1_tied_cotangent = tries(
+    "INV-1", leaves_a_tied_cotangent_alone, lambda c: c in _LIKE_X, own=_LIKE_X,
+    extra={"function": "vjp", "wrt": "x", "rule": "tied"}, minimum=1,
+)  # fmt: skip
+
+
 def _with_odd_values(case: Case) -> Operands:
     """Operands with the smallest subnormal, -0, NaN and infinities in some place each, as far as there are places."""
     given, rng = operands(case), np.random.default_rng(case.seed)
@@ -106,7 +126,7 @@ def leaves_odd_values_alone(program: str) -> Callable[[Surface, Case], None]:
 
     def body(surface: Surface, case: Case) -> None:
         for call in _calls(case, _with_odd_values(case), program):
-            judge.unmodified(surface.answer(call), program)
+            judge.unmodified(surface.answer(call).modified, program)
 
     return body
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
+import numpy as np
+
 from conv1d_cts.adapters.conditions import Fact
-from conv1d_cts.conformance import judge
-from conv1d_cts.conformance.backend import Surface, require
+from conv1d_cts.conformance import bounds, judge
+from conv1d_cts.conformance.accuracy import recipe
+from conv1d_cts.conformance.backend import Array, Surface, call_of, require
 from conv1d_cts.conformance.cases import Case
-from conv1d_cts.conformance.check import tries
+from conv1d_cts.conformance.check import Check, as_test, tries
+from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.maps import Level, Map
-from conv1d_cts.conformance.recipes import exact_in_sums
+from conv1d_cts.conformance.outcomes import alike, mapped, of_operands
+from conv1d_cts.conformance.recipes import exact_in_sums, operands
+from conv1d_cts.conformance.special import agrees_around, with_a_special_value
 from conv1d_cts.conformance.values import operand_names, small_zeros
 from conv1d_cts.spec.geometry import Geometry
 from conv1d_cts.spec.padding import PADDING_NAMES
@@ -40,6 +47,7 @@ _NESTED = tuple(
 _EMPTY = tuple((Level(over, 0),) for over in ("x", "w", "xw", "b", "xwb"))
 # Extents of y that differ, and that are alike: by its length the axis of a map may be taken for one of them.
 _EXTENTS = (Case(Geometry(3, 2, 4, 7, 3), seed=1), Case(Geometry(3, 3, 3, 3, 1), seed=2))
+_RULES = 16  # malformed calls of a clause
 _TRIED = 4  # ways of all to map one case: a compiler pays for each
 
 
@@ -65,6 +73,29 @@ def long_vmap_is_a_loop(surface: Surface, case: Case) -> None:
     """So does a map over many indices."""
     for mapping in _ways(case, _LONG, len(_LONG)):
         _is_the_loop(surface, mapping)
+
+
+def special_values_in_a_map(surface: Surface, case: Case) -> None:
+    """A NaN or an infinity in one call of a map is where that call has it, and in no other one."""
+    sets = [operands(case), *with_a_special_value(case)]
+    for given, got in zip(sets, _over_x(surface, case, [given.x for given in sets]), strict=True):
+        agrees_around(case, given, got, "y of a map")
+
+
+def far_apart_in_a_map(surface: Surface, case: Case) -> Accuracy:
+    """On real data each call of a map is within its own bound, beside calls on samples of other magnitudes."""
+    given, apart = operands(case), 2.0 ** (6 if case.dtype == "float16" else 40)
+    sets = [replace(given, x=(given.x * given.x.dtype.type(scale))) for scale in (1 / apart, 1, apart)]
+    bound = [bounds.forward(case, one, bounds.UNIT_ROUNDOFF[case.dtype]) for one in sets]
+    got = _over_x(surface, case, [one.x for one in sets])
+    return judge.worst([judge.within(y, right, "y of a map") for y, right in zip(got, bound, strict=True)])
+
+
+def _over_x(surface: Surface, case: Case, samples: list[Array]) -> Array:
+    """The results (M, N, O, L_out) of a map over so many x, on its first axis."""
+    call = call_of(case, operands(case), "vmap", "x")
+    stacked = {**call.arrays, "x": np.stack(samples)}
+    return require(surface.answer(replace(call, axes=((0,),), arrays=stacked)).results[0], "the map")
 
 
 def vmap_as_long_as_an_extent(surface: Surface, case: Case) -> None:
@@ -143,4 +174,19 @@ test_inv_17_gradients_of_a_map = tries(
 )  # fmt: skip
 test_inv_17_vmap_over_nothing = tries(
     "INV-17", vmap_over_nothing, small_zeros, extra={**_VMAP, "rule": "size 0"}, sampled=True, may_refuse=True
+)
+test_inv_17_special_values = tries(
+    "INV-17", special_values_in_a_map, lambda c: c in _SIMPLE, own=_SIMPLE, extra=_VMAP, minimum=1
+)
+test_inv_17_bounds = tries(
+    "INV-17",
+    far_apart_in_a_map,
+    lambda c: replace(c, recipe="lattice") in _SIMPLE,
+    own=_SIMPLE,
+    prepare=recipe("gaussian"),
+    extra=_VMAP,
+    minimum=1,
+)
+test_inv_17_refusals = as_test(
+    Check("INV-17", alike("in a map", mapped("xwb"), mapped("x")), of_operands(_RULES), _VMAP, must_refuse=True)
 )

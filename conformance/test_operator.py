@@ -20,6 +20,7 @@ from conv1d_cts.conformance.edges import (
     many_filters,
     multipliers,
     past_tiles,
+    patches,
     pointwise_blocks,
     taps,
 )
@@ -60,7 +61,7 @@ test_op_2_stride = tries(
 )  # fmt: skip
 test_op_3_dilation = tries(
     "OP-3", forward_is_exact, lambda c: _zeros(c) and c.geometry.dilation > 1 and c.geometry.kernel > 1,
-    own=[*blocks(), *past_tiles()],
+    own=[*blocks(), *past_tiles(), *patches()],
 )  # fmt: skip
 test_op_4_groups = tries(
     "OP-4", forward_is_exact, lambda c: _zeros(c) and 1 < c.geometry.groups < c.geometry.c_in,

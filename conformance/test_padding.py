@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from conv1d_cts.conformance import judge, oracle
+from conv1d_cts.conformance import bounds, judge, oracle
 from conv1d_cts.conformance.backend import Surface
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
@@ -94,6 +94,24 @@ def fill_is_rounded(surface: Surface, case: Case) -> None:
 
 _FILLED = [Case(Geometry(1, 1, 1, 8, 1), dtype, seed=seed) for dtype, seed in product(_REALS, range(8))]
 test_pad_9_rounded = tries("PAD-9", fill_is_rounded, non_empty, own=_FILLED, prepare=_one_product, sampled=True)
+
+
+def fill_of_any_range(surface: Surface, case: Case) -> None:
+    """So it is at the ends of the range and beyond: what rounds to an infinity is one, or the call is refused."""
+    given = operands(case)
+    given = Operands(given.x, np.sign(given.w.astype(np.float64)).astype(given.w.dtype), None, given.cotangent)
+    top = bounds.largest(case.dtype)
+    for fill in (top, -top, np.inf, -np.inf, np.nan, 2 * top, -2 * top):  # the last two may be refused
+        one = replace(case, padding_value=fill)
+        with np.errstate(over="ignore", invalid="ignore"):
+            want = oracle.forward(with_rounded_fill(one), given)
+        judge.equal(surface.conv1d(one, given), want, f"y around a fill of {fill}")
+
+
+test_pad_9_any_range = tries(
+    "PAD-9", fill_of_any_range, lambda c: c.geometry.groups == 1, own=_FILLED, prepare=_one_product, sampled=True,
+    may_refuse=True, minimum=0,
+)  # fmt: skip
 
 
 def fill_is_rounded_in_gw(surface: Surface, case: Case) -> None:

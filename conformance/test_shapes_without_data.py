@@ -10,13 +10,16 @@ from conv1d_cts.conformance.backend import Flaw, Surface, Violation, call_of
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
 from conv1d_cts.conformance.malformed import Malformed
-from conv1d_cts.conformance.outcomes import alike, of_each_clause
+from conv1d_cts.conformance.outcomes import alike, of_each_clause, through
 from conv1d_cts.conformance.pool import evenly
-from conv1d_cts.conformance.recipes import operands
+from conv1d_cts.conformance.recipes import SIGNIFICAND_BITS, operands
 from conv1d_cts.conformance.test_shapes import empty
 from conv1d_cts.conformance.values import non_empty, operand_names
+from conv1d_cts.spec.geometry import Geometry
 
 _EVAL_SHAPE: dict[str, Fact] = {"function": "eval_shape"}
+# One geometry: dtypes of as many bytes are told apart by their names alone.
+_DTYPES = tuple(Case(Geometry(2, 2, 3, 9, 3), dtype, bias=False) for dtype in SIGNIFICAND_BITS)
 _OF_EACH = 8  # cases of each extent in which it is 0
 _RULES = 16  # malformed calls of a clause
 
@@ -48,6 +51,9 @@ def _malformed(cases: tuple[Case, ...]) -> Iterator[Malformed]:
 
 
 test_shape_9_without_data = tries("SHAPE-9", shape_without_data, non_empty, extra=_EVAL_SHAPE, sampled=True)
+test_shape_9_dtypes = tries(
+    "SHAPE-9", shape_without_data, lambda c: c in _DTYPES, own=_DTYPES, extra=_EVAL_SHAPE, minimum=1
+)
 test_shape_9_nothing = as_test(
     Check("SHAPE-9", shape_without_data, _nothing, _EVAL_SHAPE, may_refuse=True, sampled=True)
 )
@@ -57,7 +63,7 @@ test_shape_9_huge_integers = as_test(
 test_shape_9_refusals = as_test(
     Check(
         "SHAPE-9",
-        alike("eval_shape", "without data"),
+        alike("without data", through("eval_shape")),
         _malformed,
         _EVAL_SHAPE,
         may_refuse=True,

@@ -16,6 +16,7 @@ from conv1d_cts.conformance.check import tries
 from conv1d_cts.conformance.edges import long_filters, named_pads, wide_pads
 from conv1d_cts.conformance.isolation.arrange import LAYOUTS
 from conv1d_cts.conformance.recipes import ALIKE_ALONG, Operands, operands
+from conv1d_cts.conformance.special import chosen_place
 from conv1d_cts.conformance.values import VJP, largest_extent, non_empty, operand_names, read_samples, with_bias
 from conv1d_cts.spec.geometry import Geometry
 from conv1d_cts.spec.padding import PADDING_MODES
@@ -23,12 +24,6 @@ from conv1d_cts.spec.padding import PADDING_MODES
 Array = np.ndarray[Any, Any]
 _SMALL = 256
 _MODES = [mode for mode in PADDING_MODES if mode != "zeros"]
-
-
-def _chosen(case: Case, shape: tuple[int, ...], salt: int) -> tuple[int, ...]:
-    """A place in an array, chosen by the case."""
-    rng = np.random.default_rng([case.seed, salt])
-    return tuple(int(rng.integers(extent)) for extent in shape)
 
 
 _BESIDE = {"x": ("w", "b", "cotangent"), "w": ("x", "b", "cotangent"), "b": (), "cotangent": ("x", "w")}
@@ -42,7 +37,7 @@ def _placed(case: Case, name: str, *values: float) -> Operands:
     given = _scaled(operands(case), _BESIDE[name])
     array = getattr(given, name).copy()
     for salt, value in enumerate(values):
-        array[_chosen(case, array.shape, salt)] = value
+        array[chosen_place(case, array.shape, salt)] = value
     return replace(given, **{name: array})
 
 
@@ -100,7 +95,7 @@ def unread_are_not_seen(surface: Surface, case: Case) -> None:
 
 def edges_are_shown_as_they_are(surface: Surface, case: Case) -> None:
     """A NaN or an infinity at either end of the input is in y where a mode shows it, and nowhere else."""
-    n, channel, _ = _chosen(case, case.geometry.x_shape, 0)
+    n, channel, _ = chosen_place(case, case.geometry.x_shape, 0)
     for value, end in product((np.nan, np.inf), (0, -1)):
         given = _scaled(operands(case), _BESIDE["x"])
         x = given.x.copy()
@@ -157,7 +152,7 @@ def _zeros_beside(case: Case, name: str, value: float, other: str) -> Operands:
     kind = (case.seed + np.isinf(value)) % 4
     given, rng = operands(case), np.random.default_rng([case.seed, kind])
     array, zeroed = getattr(given, name).copy(), getattr(given, other).copy()
-    array[(slice(None), *_chosen(case, array.shape[1:], 0))] = value
+    array[(slice(None), *chosen_place(case, array.shape[1:], 0))] = value
     if kind == 0:
         split = rng.integers(zeroed.shape[2] + 1)
         zeroed[..., slice(split) if rng.random() < 0.5 else slice(split, None)] = 0
@@ -219,7 +214,7 @@ def padded_infinity(surface: Surface, case: Case) -> str | None:
     """Whether 0 * inf at padded positions is NaN, or is not formed; None where the two look alike."""
     given = _placed(case, "w", np.inf)
     got = surface.conv1d(case, given)
-    materialised, skipped = _oracle(case, given), _skipping(case, given, _chosen(case, given.w.shape, 0))
+    materialised, skipped = _oracle(case, given), _skipping(case, given, chosen_place(case, given.w.shape, 0))
     if np.array_equal(materialised, skipped, equal_nan=True):
         return None
     for name, want in (("NaN: padding materialised", materialised), ("absent: padding skipped", skipped)):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import product
+from functools import partial
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,11 @@ _FILLED = tuple(
 _HEAVY = tuple(  # of so many weights that to pack them pays
     Case(Geometry(2, channels, 2 * channels, 12, 3), bias=False, seed=channels) for channels in (4, 8, 16)
 )
+_SIZES = ("n", "c_in", "c_out", "length", "kernel", "stride", "dilation")
+_DIGITS = tuple(  # one size of two digits among others of one
+    Case(replace(Geometry(2, 2, 3, 151, 4, 2, 3), **{name: 12}), bias=False) for name in _SIZES if name != "length"
+)
+_NOTHING = (Case(Geometry(0, 2, 3, 9, 3)), Case(Geometry(2, 2, 3, 2, 3)), Case(Geometry(2, 2, 3, 0, 3)))
 _SPAN = 25  # of a kernel: eight numbers of taps reach as far
 
 
@@ -51,6 +57,19 @@ def no_state_is_left(surface: Surface, case: Case) -> None:
     found = answers(surface, [call_of(c, given) for c, given in steps])
     for step, ((c, given), answer) in enumerate(zip(steps, found, strict=True)):
         judge.equal(require(answer.results[0], "y"), oracle.forward(c, given), f"y of call {step + 1} of 6")
+
+
+def results_may_be_written_over(program: str) -> Callable[[Surface, Case], None]:
+    """A body: what a caller writes to y, or to gradients, is in no later one; arrays that cannot change are refused."""
+
+    def body(surface: Surface, case: Case) -> None:
+        given, wrt = operands(case), operand_names(case) if program == "vjp" else ""
+        got = surface.answer(replace(call_of(case, given, program, wrt), program="written_over")).results
+        want = oracle.gradients(case, given) if wrt else {"y": oracle.forward(case, given)}
+        for (name, right), again in zip(want.items(), got, strict=True):
+            judge.equal(require(again, name), right, f"{name} after an earlier one was written over")
+
+    return body
 
 
 def _around(case: Case) -> list[Case]:
@@ -82,6 +101,18 @@ def _of_one_span(case: Case) -> list[Case]:
     reach = case.geometry.span - 1
     spreads = [(reach // d + 1, d) for d in range(1, reach + 1) if reach % d == 0 and d != case.geometry.dilation]
     return [case, *(case.with_geometry(kernel=kernel, dilation=d) for kernel, d in spreads), case]
+
+
+def _alike_in_digits(case: Case) -> list[Case]:
+    """Two neighbouring sizes of the case cut in two otherwise: 1 and 12 are told from 11 and 2, by who joins digits."""
+    sizes = {name: str(getattr(case.geometry, name)) for name in _SIZES}
+    found = [case]
+    for one, other in pairwise(_SIZES):
+        digits = sizes[one] + sizes[other]
+        cut = len(sizes[other]) if len(sizes[one]) != len(sizes[other]) else 0
+        if cut and digits[cut] != "0":
+            found.append(case.with_geometry(**{one: int(digits[:cut]), other: int(digits[cut:])}))
+    return [*filter(non_empty, found), case]
 
 
 def _fills(case: Case) -> list[Case]:
@@ -248,6 +279,10 @@ test_inv_3_among_others = tries(
 test_inv_3_gradients_among_others = tries(
     "INV-3", repeats_itself_among_others("vjp"), small_zeros, prepare=_gaussian, extra=VJP, sampled=True
 )
+_written_over = partial(
+    tries, "INV-7", telling=lambda c: small_zeros(c) or c in _NOTHING, own=_NOTHING, sampled=True, may_refuse=True,
+    minimum=0,
+)  # fmt: skip
 test_inv_7_no_state = tries("INV-7", no_state_is_left, small_zeros, sampled=True)
 test_inv_7_written_to = tries(
     "INV-7", arrays_are_read_again, small_zeros, own=_HEAVY, sampled=True, may_refuse=True, minimum=0
@@ -256,6 +291,8 @@ test_inv_7_written_to_in_gradients = tries(
     "INV-7", arrays_are_read_again_in_gradients, small_zeros, own=_HEAVY, extra=VJP, sampled=True, may_refuse=True,
     minimum=0,
 )  # fmt: skip
+test_inv_7_written_over = _written_over(results_may_be_written_over("conv1d"))
+test_inv_7_written_over_in_gradients = _written_over(results_may_be_written_over("vjp"), extra=VJP)
 test_inv_7_neighbours = tries("INV-7", right_after_others(_two_around, _exact), small_zeros, sampled=True)
 test_inv_7_all_neighbours = tries(
     "INV-7", right_after_others(_all_around, _exact), lambda c: c in _SETTLED, own=_SETTLED
@@ -267,6 +304,7 @@ test_inv_7_spans = tries(
     "INV-7", right_after_others(_of_one_span, _exact), lambda c: small_zeros(c) and c.geometry.span == _SPAN,
     own=[Case(Geometry(2, 2, 3, 29, k, dilation=(_SPAN - 1) // (k - 1)), seed=k) for k in (4, 5, 7, 9)]
 )  # fmt: skip
+test_inv_7_digits = tries("INV-7", right_after_others(_alike_in_digits, _exact), lambda c: c in _DIGITS, own=_DIGITS)
 test_inv_7_fills = tries("INV-7", right_after_others(_fills, _exact), lambda c: c in _FILLED, own=_FILLED)
 test_inv_7_precisions = tries("INV-7", right_after_others(_precisions, _within_bounds), small_zeros, sampled=True)
 test_inv_7_gradients = tries("INV-7", no_state_is_left_by_gradients, small_zeros, extra=VJP, sampled=True)

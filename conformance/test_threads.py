@@ -13,6 +13,7 @@ from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
 from conv1d_cts.conformance.isolation.programs import ROUNDS
 from conv1d_cts.conformance.judge import Accuracy
+from conv1d_cts.conformance.outcomes import alike, of_each_clause, through
 from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.conformance.together import Together, call_of_all
 from conv1d_cts.conformance.values import VJP, operand_names, small_zeros
@@ -27,6 +28,7 @@ _SHARED_OUT = (  # enough of each kind of work for a backend to share it out
     Geometry(2, 16, 32, 60, 3, dilation=2, groups=4), Geometry(2, 8, 8, 60, 3, padding=(1, 1)),
 )  # fmt: skip
 
+_COMPILED = (Case(Geometry(2, 2, 3, 20, 3)), Case(Geometry(1, 4, 6, 31, 3, stride=2, groups=2), bias=False))
 _FIRST = (Case(_SHARED_OUT[2], bias=False),)
 
 _PADS: tuple[tuple[int, int] | str, ...] = ((2, 2), (7, 7), "same")
@@ -42,8 +44,16 @@ _SUMS = tuple(  # three of each dtype, since a surface may have one of them alon
 
 def calls_at_once(surface: Surface, case: Case) -> None:
     """Each of three threads gets the y of its own operands, eight times over, while the others call on theirs."""
-    cases = _of_threads(case)
-    results = surface.answer(call_of_all(cases, "at_once")).results
+    _each_gets_its_own(surface, _of_threads(case), "at_once")
+
+
+def compiled_calls_at_once(surface: Surface, case: Case) -> None:
+    """So they do of one compiled function that nobody has called yet."""
+    _each_gets_its_own(surface, [case, replace(case, seed=case.seed + 1), replace(case, seed=2)], "compiled_at_once")
+
+
+def _each_gets_its_own(surface: Surface, cases: list[Case], program: str) -> None:
+    results = surface.answer(call_of_all(cases, program)).results
     for number, got in enumerate(results):
         one = cases[number // ROUNDS]
         what = f"y of thread {number // ROUNDS + 1}, call {number % ROUNDS + 1},"
@@ -121,5 +131,12 @@ test_inv_21_threads_first = tries(
 )
 test_inv_21_accurate = tries(
     "INV-21", threads_are_accurate, lambda c: c in _SUMS, own=_SUMS, extra=_AT_ONCE, sampled=True
+)
+test_inv_21_compiled = tries(
+    "INV-21", compiled_calls_at_once, lambda c: c in _COMPILED, own=_COMPILED,
+    extra={"function": "compiled", "rule": "at once"}, costly=True, minimum=1,
+)  # fmt: skip
+test_inv_21_refusals = as_test(
+    Check("INV-21", alike("in a thread", through("at_once")), of_each_clause(2), _AT_ONCE, must_refuse=True)
 )
 test_inv_22_one_cpu = as_test(Check("INV-22", one_cpu_is_enough, _bundle, _ONE_CPU, minimum=1))

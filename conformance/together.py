@@ -50,16 +50,26 @@ def of_one_function(case: Case) -> list[Case]:
 
 def call_of_all(cases: list[Case], program: str) -> Call:
     """One call of a program that takes a set of operands for each case; the attributes are the first one's."""
-    call = call_of(cases[0], operands(cases[0]), program, operand_names(cases[0]))
+    return _call_of_sets([(case, operands(case)) for case in cases], program)
+
+
+def call_of_values(case: Case, sets: list[Operands], program: str) -> Call:
+    """The same of several sets of operands for one case."""
+    return _call_of_sets([(case, given) for given in sets], program)
+
+
+def _call_of_sets(sets: list[tuple[Case, Operands]], program: str) -> Call:
+    (first, own), *_ = sets
+    call = call_of(first, own, program, operand_names(first))
     arrays: dict[str, Array | None] = {}
     layouts: dict[str, str] = {}
-    for number, case in enumerate(cases):
-        given, mark = operands(case), str(number or "")
-        own: dict[str, Array | None] = {f"x{mark}": given.x, f"w{mark}": given.w, f"b{mark}": given.b}
+    for number, (case, given) in enumerate(sets):
+        mark = str(number or "")
+        marked: dict[str, Array | None] = {f"x{mark}": given.x, f"w{mark}": given.w, f"b{mark}": given.b}
         if "vjp" in program:
-            own[f"cotangent{mark}"] = given.cotangent
-        arrays |= own
-        layouts |= dict.fromkeys(own, case.layout)
+            marked[f"cotangent{mark}"] = given.cotangent
+        arrays |= marked
+        layouts |= dict.fromkeys(marked, case.layout)
     return replace(call, arrays=arrays, layouts=layouts)
 
 

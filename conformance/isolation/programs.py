@@ -8,7 +8,7 @@ sets of operands for one function are numbered: x, w, b, then x1, w1, b1 and so 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, count, takewhile
@@ -55,8 +55,12 @@ class Task:
         return [tuple(self.arrays[f"{name}{mark}"] for name in (*operands, *further)) for mark in self.marks("x")]
 
     def tangents(self) -> tuple[Native, ...]:
-        """A direction for each operand in `wrt`."""
-        return tuple(self.arrays[f"{name}_tangent"] for name in self.wrt)
+        """A direction for each operand in `wrt`: the operand itself where none is given."""
+        return tuple(self.arrays.get(f"{name}_tangent", self.arrays[name]) for name in self.wrt)
+
+    def cotangent(self) -> Native:
+        """That of y: x itself where none is given."""
+        return self.arrays.get("cotangent", self.arrays["x"])
 
     def mapped(self, function: Callable[..., Native]) -> Callable[..., Native]:
         """The function mapped once for each level of `axes`."""
@@ -77,7 +81,7 @@ def conv1d(task: Task) -> list[Native]:
 
 def vjp(task: Task) -> list[Native]:
     """The gradient of each operand in `wrt`, asked for jointly."""
-    return list(task.adapter.vjp(task.function(), task.primals(), task.arrays["cotangent"]))
+    return list(task.adapter.vjp(task.function(), task.primals(), task.cotangent()))
 
 
 def jvp(task: Task) -> list[Native]:
@@ -87,13 +91,13 @@ def jvp(task: Task) -> list[Native]:
 
 def vjp_of_vjp(task: Task) -> list[Native]:
     """The gradient, in every operand of `wrt` and the cotangent, of <outer, gradient in `slot`>."""
-    primals = (*task.primals(), task.arrays["cotangent"])
+    primals = (*task.primals(), task.cotangent())
     return list(task.adapter.vjp(task.gradient(), primals, task.arrays["outer"]))
 
 
 def jvp_of_vjp(task: Task) -> list[Native]:
     """The tangent of the gradient in `slot`, along tangents of every operand of `wrt` and of the cotangent."""
-    primals = (*task.primals(), task.arrays["cotangent"])
+    primals = (*task.primals(), task.cotangent())
     tangents = (*task.tangents(), task.arrays["cotangent_tangent"])
     return [task.adapter.jvp(task.gradient(), primals, tangents)]
 
@@ -130,12 +134,12 @@ def mapped_vjp(task: Task) -> list[Native]:
     def gradients(*args: Native) -> tuple[Native, ...]:
         return tuple(task.adapter.vjp(function, args[:-1], args[-1]))
 
-    return list(task.mapped(gradients)(*task.primals(), task.arrays["cotangent"]))
+    return list(task.mapped(gradients)(*task.primals(), task.cotangent()))
 
 
 def vjp_of_vmap(task: Task) -> list[Native]:
     """The gradients of the operands in `wrt` of what `vmap` gives, the axes of those that are not mapped being None."""
-    return list(task.adapter.vjp(task.mapped(task.function()), task.primals(), task.arrays["cotangent"]))
+    return list(task.adapter.vjp(task.mapped(task.function()), task.primals(), task.cotangent()))
 
 
 def compiled(task: Task) -> list[Native]:
@@ -159,27 +163,50 @@ def compiled_again(task: Task) -> list[Native]:
 
 def vjp_of_compiled(task: Task) -> list[Native]:
     """The gradient in w alone, or in the one array that is both, for each set, through one function compiled once."""
-    compiled_function, gradients = task.adapter.compile(task.function()), []
+    compiled_function, gradients = task.adapter.compile(task.function()), list[Native]()
     for x, w, *further, cotangent in task.sets("cotangent"):
 
         def of_w(kernel: Native, x: Native = x, further: list[Native] = further) -> Native:
             return compiled_function(x if "w" in task.arrays else kernel, kernel, *further)
 
-        gradients.append(_trained(task.adapter, of_w, w, cotangent))
+        gradients += _trained(task.adapter, of_w, (w,), cotangent)
     return gradients
 
 
-def _trained(adapter: Any, f: Callable[[Native], Native], primal: Native, cotangent: Native) -> Native:
-    """The gradient as training asks for it: by a backward pass where the adapter has one, and by vjp else."""
+def vjp_through_compiled(task: Task) -> list[Native]:
+    """The gradients for each set through one function compiled once.
+
+    Of the first set that in the first operand alone, of the next that in the second, and so on; of later sets all.
+    """
+    compiled_function, gradients = task.adapter.compile(task.function()), list[Native]()
+    for place, (*operands, cotangent) in enumerate(task.sets("cotangent")):
+        asked = [place] if place < len(operands) else range(len(operands))
+
+        def of_asked(*primals: Native, operands: list[Native] = operands, asked: Iterable[int] = asked) -> Native:
+            given = dict(zip(asked, primals, strict=True))
+            return compiled_function(*(given.get(at, operand) for at, operand in enumerate(operands)))
+
+        gradients += _trained(task.adapter, of_asked, tuple(operands[at] for at in asked), cotangent)
+    return gradients
+
+
+def _trained(adapter: Any, f: Callable[..., Native], primals: tuple[Native, ...], cotangent: Native) -> list[Native]:
+    """The gradients as training asks for them: by a backward pass where the adapter has one, and by vjp else."""
     if hasattr(adapter, "accumulate"):
-        return adapter.accumulate([(f, cotangent)], (primal,))[0]
-    return adapter.vjp(f, (primal,), cotangent)[0]
+        return list(adapter.accumulate([(f, cotangent)], primals))
+    return list(adapter.vjp(f, primals, cotangent))
 
 
 def compiled_vjp(task: Task) -> list[Native]:
     """The gradients for each set of operands and cotangents, of one function compiled once."""
     gradients = task.adapter.compile(lambda *args: task.adapter.vjp(task.function(), args[:-1], args[-1]))
     return [gradient for args in task.sets("cotangent") for gradient in gradients(*args)]
+
+
+def compiled_jvp(task: Task) -> list[Native]:
+    """The tangent of y along the operands themselves for each set of them, of one function compiled once."""
+    compiled_function = task.adapter.compile(task.function())
+    return [task.adapter.jvp(compiled_function, operands, operands) for operands in task.sets()]
 
 
 def written_to(task: Task) -> list[Native]:
@@ -189,7 +216,7 @@ def written_to(task: Task) -> list[Native]:
 
 def written_to_vjp(task: Task) -> list[Native]:
     """The gradients for each set of operands and cotangents, likewise in the arrays of the first."""
-    sets = _written((*task.primals(), task.arrays["cotangent"]), task.sets("cotangent"))
+    sets = _written((*task.primals(), task.cotangent()), task.sets("cotangent"))
     return [gradient for _ in sets for gradient in vjp(task)]
 
 
@@ -201,9 +228,23 @@ def _written(arrays: tuple[Native, ...], sets: list[tuple[Native, ...]]) -> Iter
         yield
 
 
+def written_over(task: Task) -> list[Native]:
+    """Y, or the gradients of the operands in `wrt`, of a second call, what came of the first being written over."""
+    compute = vjp if task.wrt else conv1d
+    for result in compute(task):
+        result[...] = 1
+    return compute(task)
+
+
 def at_once(task: Task) -> list[Native]:
     """Y for each set of operands, `ROUNDS` times over: a thread calls on each set while the others call on theirs."""
     function = task.function()
+    return _by_threads(task, lambda *operands: [function(*operands)], task.sets())
+
+
+def compiled_at_once(task: Task) -> list[Native]:
+    """The same of one function compiled once, whose first calls the threads make."""
+    function = task.adapter.compile(task.function())
     return _by_threads(task, lambda *operands: [function(*operands)], task.sets())
 
 
@@ -245,8 +286,12 @@ PROGRAMS: dict[str, Callable[[Task], list[Native]]] = {
     "compiled_again": compiled_again,
     "vjp_of_compiled": vjp_of_compiled,
     "compiled_vjp": compiled_vjp,
+    "vjp_through_compiled": vjp_through_compiled,
+    "compiled_jvp": compiled_jvp,
     "written_to": written_to,
     "written_to_vjp": written_to_vjp,
+    "written_over": written_over,
     "at_once": at_once,
     "vjp_at_once": vjp_at_once,
+    "compiled_at_once": compiled_at_once,
 }

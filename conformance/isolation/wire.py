@@ -6,7 +6,9 @@ The bytes are in row-major order and native byte order.
 from __future__ import annotations
 
 import io
+import json
 import pickle
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import numpy as np
@@ -32,6 +34,22 @@ def encode(array: np.ndarray[Any, Any]) -> Payload:
 def decode(payload: Payload) -> np.ndarray[Any, Any]:
     """The array of a payload: C-contiguous, writable, in memory of its own."""
     return np.frombuffer(bytearray(payload["data"]), dtype=dtype_of(payload["dtype"])).reshape(payload["shape"])
+
+
+def encode_attributes(attributes: Mapping[str, Any]) -> str:
+    """Parameters as JSON, which holds integers of any size; a scalar of NumPy's goes with the name of its type."""
+    return json.dumps(dict(attributes), default=lambda scalar: {"type": scalar.dtype.name, "value": scalar.item()})
+
+
+def decode_attributes(text: str) -> dict[str, Any]:
+    """The parameters again; sequences are tuples."""
+    return {name: _decoded(value) for name, value in json.loads(text).items()}
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(map(_decoded, value))
+    return np.dtype(value["type"]).type(value["value"]) if isinstance(value, dict) else value
 
 
 class _Plain(pickle.Unpickler):

@@ -7,14 +7,13 @@ prove who computed them, or the exception with which the backend refused. Both a
 from __future__ import annotations
 
 import faulthandler
-import json
 import os
 import platform
 import signal
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import perf_counter
 from types import ModuleType
 from typing import Any
@@ -27,7 +26,7 @@ from conv1d_cts.conformance.isolation.faults import out_of_memory
 from conv1d_cts.conformance.isolation.place import Place, facts, surfaces
 from conv1d_cts.conformance.isolation.position import Position
 from conv1d_cts.conformance.isolation.programs import PROGRAMS, Native, Task
-from conv1d_cts.conformance.isolation.wire import decode, encode, pack, unpack
+from conv1d_cts.conformance.isolation.wire import decode, decode_attributes, encode, pack, unpack
 from conv1d_cts.conformance.isolation.witness import Witness
 
 Array = np.ndarray[Any, Any]
@@ -111,6 +110,11 @@ def _differs(array: np.ndarray[Any, Any], payload: Answer) -> bool:
     return bool(array.shape != tuple(payload["shape"]) or array.tobytes() != payload["data"])
 
 
+def _modified(operands: Mapping[str, np.ndarray[Any, Any]], request: Answer) -> list[str]:
+    """The names of the operands that have another shape or other bytes than they had when they were sent."""
+    return [name for name, array in operands.items() if _differs(array, request["arrays"][name])]
+
+
 def _own_message(error: BaseException, path: str = "") -> Answer:
     """An exception as data: type, first lines of its message, and its place, which is in `path` where that is given."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path or not path]
@@ -127,6 +131,7 @@ class Worker:
         self.adapter = adapter
         self.place = Place(adapter, device)
         self.seconds = 0.0
+        self._operands: dict[str, Native] = {}  # those of the last request, once they are on the device
         self._surfaces = surfaces(adapter, device)
         self._first = next(iter(self._surfaces))
         self._was_alive = bool(device) and not self.place.is_cpu and not self.place.fault(self._first)
@@ -158,11 +163,20 @@ class Worker:
             return self._refusal(request, error)
 
     def _refusal(self, request: Answer, error: Exception) -> Answer:
-        """The exception; `exhausted` has the bytes of the operands where the memory of a device of its own ran out."""
+        """The exception, and what it left of the operands, as far as they can still be read.
+
+        `exhausted` has their bytes where the memory of a device of its own ran out.
+        """
         report = _own_message(error)
         if not self.place.is_cpu and out_of_memory(error):
             report["exhausted"] = sum(len(a["data"]) for a in request.get("arrays", {}).values() if a is not None)
+        with suppress(Exception):  # of a device that is lost, or of an operand that has no way back
+            report["modified"] = _modified(self._read_operands(), request)
         return {"refused": report}
+
+    def _read_operands(self) -> dict[str, np.ndarray[Any, Any]]:
+        with self._inside():
+            return {n: self.place.to_numpy(native) for n, native in self._operands.items() if native is not None}
 
     @contextmanager
     def _inside(self) -> Iterator[None]:
@@ -174,15 +188,14 @@ class Worker:
             self.seconds += perf_counter() - started
 
     def _prepare(self, request: Answer) -> tuple[dict[str, Native], Task]:
+        self._operands = {}
         laid_out = {
             name: None if payload is None else arrange(decode(payload), request["layouts"][name])
             for name, payload in request["arrays"].items()
         }
         with self._inside():
             arrays = {name: None if array is None else self.place.to_native(array) for name, array in laid_out.items()}
-        given = json.loads(request["attributes"])
-        attributes = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-        name = request["surface"]
+        self._operands, attributes, name = arrays, decode_attributes(request["attributes"]), request["surface"]
         surface, asked = self._surfaces[name], (request["wrt"], request["slot"], request["axes"])
         return arrays, Task(self.adapter, name, surface, attributes, arrays, *asked)
 
@@ -214,13 +227,13 @@ class Worker:
         place = self.place
         with self._inside():
             read = [None if result is None else place.to_numpy(result) for result in results]
-            operands = {name: place.to_numpy(native) for name, native in arrays.items() if native is not None}
             place.synchronize()
+        operands = self._read_operands()
         if request["rows"]:
             read = [None if array is None else array[:, list(request["rows"])] for array in read]
         answer: Answer = {
             "results": [None if array is None else encode(array) for array in read],
-            "modified": [n for n, a in operands.items() if _differs(a, request["arrays"][n])],
+            "modified": _modified(operands, request),
             "aliases": place.aliases(arrays, operands, results, read),
             "types": [f"{type(r).__module__}.{type(r).__qualname__}" for r in results],
             "devices": [place.device_of(r) for r in results if r is not None],
