@@ -77,9 +77,11 @@ limits = {
 
 
 def to_native(array: np.ndarray, device: str) -> Any:
-    """A copy on the CPU, which alone has float64; mlx knows no negative strides."""
+    """A copy on the CPU, which alone has float64; mlx takes no negative strides, and whole elements."""
     mx.set_default_device(getattr(mx, device))
-    return mx.array(array.copy() if min(array.strides, default=0) < 0 else array, dtype=getattr(mx, array.dtype.name))
+    if any(step < 0 or step % array.itemsize for step in array.strides):
+        array = array.copy()
+    return mx.array(array, dtype=getattr(mx, array.dtype.name))
 
 
 def to_numpy(native_array: Any) -> np.ndarray:

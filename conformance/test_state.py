@@ -39,7 +39,7 @@ _HEAVY = tuple(  # of so many weights that to pack them pays
 )
 _SIZES = ("n", "c_in", "c_out", "length", "kernel", "stride", "dilation")
 _DIGITS = tuple(  # one size of two digits among others of one
-    Case(replace(Geometry(2, 2, 3, 151, 4, 2, 3), **{name: 12}), bias=False) for name in _SIZES if name != "length"
+    Case(Geometry(2, 2, 3, 151, 4, 2, 3), bias=False).with_geometry(**{name: 12}) for name in _SIZES if name != "length"
 )
 _NOTHING = (Case(Geometry(0, 2, 3, 9, 3)), Case(Geometry(2, 2, 3, 2, 3)), Case(Geometry(2, 2, 3, 0, 3)))
 _SPAN = 25  # of a kernel: eight numbers of taps reach as far
