@@ -16,7 +16,7 @@ from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
 from conv1d_cts.conformance.isolation.arrange import LAYOUTS
 from conv1d_cts.conformance.judge import UNSEEN, Accuracy
-from conv1d_cts.conformance.recipes import Operands, lattice_fits, operands
+from conv1d_cts.conformance.recipes import ALIKE_ALONG, Operands, lattice_fits, operands
 from conv1d_cts.conformance.together import Together
 from conv1d_cts.conformance.values import VJP, answers, non_empty, operand_names, small, small_zeros
 from conv1d_cts.spec.geometry import Geometry
@@ -309,6 +309,16 @@ def every_layout_in_tangents(surface: Surface, case: Case) -> None:
     judge.equal(got, oracle.tangent(case, given, names), f"the tangent of {case.layout} operands")
 
 
+def every_layout_in_second_derivatives(surface: Surface, case: Case) -> None:
+    """So are the gradients of <u, gx> and of <u, gw>, with u laid out likewise."""
+    given, names = operands(case), operand_names(case)
+    for slot in "xw":
+        want = oracle.second_vjp(case, given, slot)
+        results = surface.answer(call_of(case, given, "vjp_of_vjp", names, slot)).results
+        for name, got in zip((*names, "cotangent"), results, strict=True):
+            judge.equal(require(got, name), want[name], f"d<u, g{slot}>/d{name} of {case.layout} operands")
+
+
 _WAYS = (  # past which the operands may be taken for what they are not: one item, one tap, a channel a group
     Geometry(1, 4, 5, 6, 1), Geometry(3, 4, 4, 6, 1),
     Geometry(1, 4, 4, 9, 3, groups=4), Geometry(1, 6, 4, 9, 2, groups=2), Geometry(2, 3, 2, 9, 3),
@@ -316,6 +326,9 @@ _WAYS = (  # past which the operands may be taken for what they are not: one ite
 _LAID_OUT = [
     Case(geometry, bias=False, layout=layout, seed=seed)
     for layout, (seed, geometry) in product(LAYOUTS[1:], enumerate(_WAYS))
+]
+_LAID_OUT_TWICE = [
+    Case(Geometry(2, 3, 2, 9, 3), bias=False, layout=layout) for layout in LAYOUTS[1:] if layout not in ALIKE_ALONG
 ]
 _PADDED_OUT = [  # what a mode shows is read from memory once more, forwards and backwards
     Case(Geometry(2, 2, 3, 6, 3, padding=(3, 2)), "float32", False, mode, 2 if mode == "constant" else 0, layout=layout)
@@ -327,3 +340,7 @@ test_inv_6_gradients = _in_memory("INV-6", every_layout_in_gradients, extra=VJP)
 test_inv_6_tangents = _in_memory(
     "INV-6", every_layout_in_tangents, extra={"function": "jvp", "wrt": "xwb"}, sampled=True
 )
+test_inv_6_second_derivatives = tries(
+    "INV-6", every_layout_in_second_derivatives, lambda c: c in _LAID_OUT_TWICE, own=_LAID_OUT_TWICE,
+    extra={"function": "vjp_of_vjp", "wrt": "xw"}, sampled=True,
+)  # fmt: skip

@@ -254,6 +254,11 @@ test_val_7_cotangent_at_padding = tries(  # but gw, whose taps meet padded posit
     extra=VJP, sampled=True,
 )  # fmt: skip
 
+test_val_7_cotangent_under_modes = tries(
+    "VAL-7", acts_on("xwb", "cotangent", np.nan, np.inf),
+    lambda c: c.padding_mode not in ("zeros", "constant") and non_empty(c) and largest_extent(c) <= _SMALL,
+    own=[*chain.from_iterable(named_pads(mode) for mode in _MODES)], extra=VJP, sampled=True,
+)  # fmt: skip
 test_val_7_zero_weights = tries("VAL-7", zeros_switch_no_gradient_off("x", "cotangent", "w"), _unpadded, extra=VJP)
 test_val_7_zero_samples = tries("VAL-7", zeros_switch_no_gradient_off("w", "cotangent", "x"), _unpadded, extra=VJP)
 test_val_9_zero_cotangents_on_weights = tries(

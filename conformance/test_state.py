@@ -15,7 +15,7 @@ from conv1d_cts.conformance.backend import Answer, Call, Refused, Surface, Viola
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
 from conv1d_cts.conformance.recipes import Operands, operands
-from conv1d_cts.conformance.together import call_of_all, other_precision
+from conv1d_cts.conformance.together import call_of_values, other_precision
 from conv1d_cts.conformance.values import VJP, answers, non_empty, operand_names, small_zeros
 from conv1d_cts.spec.geometry import Geometry
 
@@ -189,23 +189,21 @@ def arrays_are_read_again(surface: Surface, case: Case) -> None:
 
 
 def arrays_are_read_again_in_gradients(surface: Surface, case: Case) -> None:
-    """So do they, and cotangents, in the gradients."""
-    (steps, call), names = _written(case, "written_to_vjp"), operand_names(case)
-    results = surface.answer(call).results
-    for step, given in enumerate(steps):
-        want = oracle.gradients(case, given)
-        for name, got in zip(names, results[step * len(names) :], strict=False):
-            judge.equal(require(got, name), want[name], f"g{name} after {step} writes to the operands")
+    """So do they, and cotangents, in the gradients, asked for jointly and one alone, the others being constants."""
+    for wrt in dict.fromkeys((operand_names(case), "x", "w")):
+        steps, call = _written(case, "written_to_vjp")
+        results = surface.answer(replace(call, wrt=wrt)).results
+        for step, given in enumerate(steps):
+            want = oracle.gradients(case, given)
+            for name, got in zip(wrt, results[step * len(wrt) :], strict=False):
+                judge.equal(require(got, name), want[name], f"g{name} after {step} writes to the operands")
 
 
 def _written(case: Case, program: str) -> tuple[list[Operands], Call]:
     """The operands of each step, and the call that writes them one after another into the same arrays."""
     first, second = operands(case), operands(replace(case, seed=case.seed + 1))
     steps = [first, _ending(first, second), second, first]
-    call = call_of_all([case] * len(steps), program)
-    names = [name for name in ("x", "w", "b", "cotangent") if name in call.arrays]
-    sets = {f"{name}{i or ''}": getattr(given, name) for i, given in enumerate(steps) for name in names}
-    return steps, replace(call, arrays={**call.arrays, **sets})
+    return steps, call_of_values(case, steps, program)
 
 
 def _ending(given: Operands, other: Operands) -> Operands:

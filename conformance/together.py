@@ -81,10 +81,10 @@ def call_of_passes(case: Case, passes: list[Operands], wrt: str) -> Call:
     return replace(call, arrays={**call.arrays, "cotangent": passes[0].cotangent, **further})
 
 
-def tied_call(case: Case, program: str, wrt: str) -> tuple[Operands, Call]:
+def tied_call(case: Case, program: str, wrt: str, slot: str = "") -> tuple[Operands, Call]:
     """The operands, of which x is w as well, and a call that gets the one array for both."""
     given = operands(case)
-    call = call_of(case, given, program, wrt)
+    call = call_of(case, given, program, wrt, slot)
     arrays = {name: array for name, array in call.arrays.items() if name != "w"}
     tangents = {**given.tangents, "w": given.tangents["x"]}
     return replace(given, w=given.x, tangents=tangents), replace(call, arrays=arrays)

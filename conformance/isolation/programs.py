@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, count, takewhile
 from threading import Barrier
 from typing import Any
@@ -215,8 +215,9 @@ def written_to(task: Task) -> list[Native]:
 
 
 def written_to_vjp(task: Task) -> list[Native]:
-    """The gradients for each set of operands and cotangents, likewise in the arrays of the first."""
-    sets = _written((*task.primals(), task.cotangent()), task.sets("cotangent"))
+    """The gradients for each set of operands, constants too, and cotangents, likewise in the arrays of the first."""
+    everything = replace(task, wrt="".join(name for name in "xwb" if task.arrays[name] is not None))
+    sets = _written((*everything.primals(), task.cotangent()), everything.sets("cotangent"))
     return [gradient for _ in sets for gradient in vjp(task)]
 
 
