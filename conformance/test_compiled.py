@@ -45,6 +45,7 @@ _LENGTHS = (  # 64 outputs; names that pad both sides alike at first, and later 
 )
 _TRAINED = (Case(Geometry(2, 2, 3, 20, 3, padding=(1, 1))),)
 _CONSTANTS = (*_OWN[:2], _OWN[6])
+_DEPTHWISE = Case(Geometry(1, 3, 3, 9, 3, groups=3), "float64", False, seed=5)
 _HALF = Case(Geometry(2, 1, 3, 12, 1), "bfloat16", False, seed=8)  # single products, the bound of which is narrow
 _MODES = tuple(  # samples that are shown on both sides
     Case(Geometry(1, 2, 3, 4, 3, padding=(3, 2)), bias=False, padding_mode=mode, seed=7)
@@ -311,7 +312,7 @@ test_inv_19_one_array_in_gradients = _of_one_array(body=gradients_of_one_array, 
 test_inv_19_memory = tries(
     "INV-19", memory_is_left_alone, lambda c: c in _LIKE_Y, own=_LIKE_Y, extra=_COMPILED_VJP, costly=True, minimum=1
 )
-test_inv_19_special_values = _tried("INV-19", compiled_special_values, own=_OWN[:6], extra=_COMPILED)
+test_inv_19_special_values = _tried("INV-19", compiled_special_values, own=[*_OWN[:6], _DEPTHWISE], extra=_COMPILED)
 test_inv_19_compiled_bounds = _tried(
     "INV-19", compiled_within, own=[*_OWN[::3], _HALF, _FILLED], prepare=_gaussian, extra=_COMPILED
 )

@@ -200,15 +200,16 @@ def jvp_is_exact(surface: Surface, case: Case) -> None:
         judge.equal(got, oracle.tangent(case, given, wrt), f"the tangent along {wrt}")
 
 
-def jvp_after_zeros(surface: Surface, case: Case) -> None:
-    """The tangent of y along all operands, after one along zeros: what was zero once may be another time."""
+def jvp_beside_zeros(surface: Surface, case: Case) -> None:
+    """The tangent of y along all operands, of which all, or all but one, have been zeros: zeros may be left out."""
     given, names = operands(case), operand_names(case)
     zeros = {name: np.zeros_like(tangent) for name, tangent in given.tangents.items()}
-    calls = [call_of(case, one, "jvp", names) for one in (replace(given, tangents=zeros), given)]
-    *_, answer = answers(surface, calls)
-    judge.equal(
-        require(answer.results[0], "the tangent"), oracle.tangent(case, given, names), "the tangent after zeros"
-    )
+    alone = (replace(given, tangents={**zeros, name: given.tangents[name]}) for name in names)
+    sets = [replace(given, tangents=zeros), *alone, given]
+    found = answers(surface, [call_of(case, one, "jvp", names) for one in sets])
+    for one, answer in zip(sets, found, strict=True):
+        got = require(answer.results[0], "the tangent")
+        judge.equal(got, oracle.tangent(case, one, names), "the tangent beside zeros")
 
 
 def jvp_along_the_operands(surface: Surface, case: Case) -> None:
@@ -221,7 +222,7 @@ def jvp_along_the_operands(surface: Surface, case: Case) -> None:
 
 
 _of_each_mode = partial(tries, "GRAD-12", telling=lambda c: c in _EACH_MODE, own=_EACH_MODE, minimum=1)
-test_grad_12_after_zeros = _of_each_mode(body=jvp_after_zeros, extra={"function": "jvp", "wrt": "xwb"})
+test_grad_12_beside_zeros = _of_each_mode(body=jvp_beside_zeros, extra={"function": "jvp", "wrt": "xwb"})
 test_grad_12_themselves = _of_each_mode(
     body=jvp_along_the_operands, extra={"function": "jvp", "wrt": "xwb", "rule": "tied"}
 )

@@ -112,6 +112,23 @@ CHAPTER_FILES = (
     "blind.devices_gradients",
     "blind.devices_state",
     "blind.devices_transforms",
+    "blind.fastmath_gradients",
+    "blind.fastmath_state",
+    "blind.fastmath_transforms",
+    "blind.fastmath_values",
+    "blind.guards_compiled",
+    "blind.guards_gradients",
+    "blind.guards_maps",
+    "blind.guards_state",
+    "blind.autodiff_gradients",
+    "blind.autodiff_higher",
+    "blind.autodiff_numbers",
+    "blind.autodiff_state",
+    "blind.autodiff_transforms",
+    "blind.frontend_arguments",
+    "blind.frontend_calls",
+    "blind.frontend_gradients",
+    "blind.frontend_layouts",
 )
 for _file in CHAPTER_FILES:
     import_module(f"tests.mutants.{_file}")
