@@ -21,6 +21,7 @@ from conv1d_cts.conformance.backend import Backend, Refused, Surface, Violation,
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.certify import SUITE
 from conv1d_cts.conformance.isolation.process import Broken, Died, Interpreter, Limits
+from conv1d_cts.conformance.isolation.wire import decode_attributes, encode_attributes
 from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.conformance.test_conformance import computed_by_the_backend
 from conv1d_cts.spec.geometry import Geometry
@@ -187,6 +188,24 @@ def test_facts_tell_of_aliases_and_changed_operands(tmp_path: Path) -> None:
     finally:
         alias.backend.close()
         vandal.backend.close()
+
+
+def test_operands_of_a_refused_call_are_looked_at_too(tmp_path: Path) -> None:
+    vandal = surface_of(adapter_file(tmp_path, "x[0, 0, 0] += 1; raise ValueError('no')", "vandal"))
+    try:
+        with pytest.raises(Refused) as refusal:
+            vandal.answer(CALL)
+        assert refusal.value.modified == ("x",)
+    finally:
+        vandal.backend.close()
+
+
+@pytest.mark.parametrize("value", [np.int8(100), np.uint64(2**63), np.float32(1.5), np.True_, 2, "same", 2.5])
+def test_parameters_keep_their_types_on_the_wire(value: object) -> None:
+    given = {"stride": value, "padding": (value, value)}
+    back = decode_attributes(encode_attributes(given))
+    assert back == given
+    assert type(back["stride"]) is type(back["padding"][0]) is type(value)
 
 
 IMPOSTOR = """

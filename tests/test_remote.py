@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from conv1d_cts.adapters.registry import AdapterSource
-from conv1d_cts.conformance.backend import Backend, Refused, Surface, Violation, call_of
+from conv1d_cts.conformance.backend import Backend, Refused, Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.isolation.process import BackendProcess, Broken, Died
 from conv1d_cts.conformance.recipes import operands
@@ -94,6 +94,13 @@ def test_an_argument_that_is_no_integer_arrives_and_is_refused(loops: Surface, v
     with pytest.raises(Refused):
         loops.answer(call)
     forward_is_exact(loops, CASE)
+
+
+def test_an_integer_of_numpys_arrives_as_the_number(loops: Surface) -> None:
+    call = call_of(CASE, operands(CASE))
+    typed = {**call.attributes, "stride": np.int8(call.attributes["stride"])}
+    (got,), (want,) = (loops.answer(one).results for one in (replace(call, attributes=typed), call))
+    assert np.array_equal(require(got, "y"), require(want, "y"))
 
 
 def test_derivatives_of_derivatives_are_refused(loops: Surface) -> None:
