@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain, combinations, cycle, product
+from itertools import chain, combinations, cycle, islice, product
 from typing import Any
 
 import numpy as np
@@ -428,13 +428,13 @@ def tied_second_vjp(surface: Surface, case: Case) -> None:
         judge.equal(require(got, name), right, f"d<u, the gradient of one array as x and w>/d{name}")
 
 
-def _adds_up_twice(case: Case) -> bool:
-    return _is_tied(case) and case.dtype == "float64" and exact_in_sums(case, 4)
-
-
+_TIED_TWICE = [  # a compiler pays for each
+    case for case in (replace(_tie(case), dtype="float64") for case in islice(_tied_cases(), 0, None, 3))
+    if exact_in_sums(case, 4)
+]  # fmt: skip
 test_grad_16_second_vjp = tries(
-    "GRAD-16", tied_second_vjp, _adds_up_twice, own=_tied_cases(), prepare=lambda c: replace(_tie(c), dtype="float64"),
-    extra={"function": "vjp_of_vjp", "wrt": "xw", "rule": "tied"}, sampled=True,
+    "GRAD-16", tied_second_vjp, lambda c: c in _TIED_TWICE, own=_TIED_TWICE,
+    extra={"function": "vjp_of_vjp", "wrt": "xw", "rule": "tied"}, minimum=1,
 )  # fmt: skip
 test_grad_16_forward, test_grad_16_vjp, test_grad_16_jvp = (
     tries(
