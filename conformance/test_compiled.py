@@ -153,9 +153,9 @@ def compiled_gradients_for_any_length(surface: Surface, case: Case) -> None:
     """So do the gradients, compiled and through a compiled function, asked for one by one and jointly."""
     lengths, names = [case.geometry.length + more for more in (0, 1, 40, 300)], operand_names(case)
     cases = [case.with_geometry(length=length) for length in lengths]
-    through = [*(cases[0] for _ in names), *cases]
+    one_by_one = [*(cases[0] for _ in names), *cases]
     for program, asked in (("compiled_vjp", [names] * len(cases)), ("vjp_through_compiled", [*names, *[names] * 4])):
-        of = cases if program == "compiled_vjp" else through
+        of = cases if program == "compiled_vjp" else one_by_one
         results = iter(surface.answer(call_of_all(of, program)).results)
         for one, wrt in zip(of, asked, strict=True):
             want = oracle.gradients(one, operands(one))
