@@ -175,6 +175,9 @@ test_inv_2_forward = _own_memory(body=_FORWARD)
 test_inv_2_gradients = _own_memory(body=_GRADIENTS, extra=VJP)
 
 
+# Nothing to sum but the bias, of which y might be a view.
+_BIAS_ALONE = (Case(Geometry(2, 0, 3, 9, 3)), Case(Geometry(2, 2, 3, 0, 3, padding=(2, 2))))
+test_inv_2_bias_alone = as_test(Check("INV-2", _FORWARD, lambda cases: iter(_BIAS_ALONE), may_refuse=True, minimum=0))
 test_inv_2_nothing_to_sum = as_test(Check("INV-2", _FORWARD, _nothing_to_sum))
 test_inv_2_nothing_to_sum_in_gradients = as_test(Check("INV-2", _GRADIENTS, _nothing_to_sum, VJP))
 test_inv_2_jvp, test_inv_2_vjp_of_vjp, test_inv_2_jvp_of_vjp = (

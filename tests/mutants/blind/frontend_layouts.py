@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from tests.mutants.base import Backend
 from tests.mutants.blind.helpers import are_arrays
@@ -32,37 +31,6 @@ def spaced_doubles_packed_in_single(m: Backend, rng: Rng) -> Witness:
     views = (lambda a: a[:, :, ::-1], lambda a: np.repeat(a, 2, axis=2)[:, :, ::2], np.asfortranarray)
     view = views[draw(rng, 0, 2)]
     return Call(c_in=3, length=least + 9, data=lambda r, shape: r.standard_normal(shape), view={"x": view})
-
-
-@layouts
-def gradient_laid_out_like_overlapping_items(m: Backend, rng: Rng) -> Witness:
-    """C = 1, items of x overlap in memory, as sliding windows: gx has x's strides, overwritten (kind: empty like)."""
-
-    def laid_out(g: Array, like: Array) -> Array:
-        step = like.strides[0]
-        if like.ndim != 3 or min((*like.strides, g.size)) <= 0 or len(g) < 2 or step % like.itemsize:
-            return g
-        if step >= (like.shape[2] - 1) * like.strides[2] + like.itemsize or like.shape[1] > 1:
-            return g
-        room = sum((n - 1) * s for n, s in zip(like.shape, like.strides, strict=True)) // like.itemsize + 1
-        shared = as_strided(np.zeros(room, g.dtype), like.shape, like.strides)
-        for item, row in zip(shared, g, strict=True):
-            item[...] = row
-        return np.array(shared)
-
-    @m.around("vjp")
-    def vjp(inner: Callable[..., Any], f: Any, primals: Sequence[Any], cotangent: Any) -> Any:
-        results = inner(f, primals, cotangent)
-        pairs = zip(results, primals, strict=True)
-        return tuple(laid_out(g, a) if are_arrays(g, a) and a.ndim == 3 else g for g, a in pairs)
-
-    hop = draw(rng, 1, 5)
-
-    def overlap(a: Array) -> Array:
-        signal = np.arange(1.0, 3 * hop + a.shape[2] + 1)
-        return as_strided(signal, a.shape, (8 * hop, 8 * a.shape[2], 8))
-
-    return Call(n=4, length=draw(rng, 8, 20), view={"x": overlap}, ask="x")
 
 
 @chapter("state")
