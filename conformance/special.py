@@ -36,11 +36,21 @@ def agrees_around(case: Case, given: Operands, got: Array, name: str) -> None:
     """Raise Violation where y misses a NaN that it reads, or is another at what reads none and no infinity."""
     with np.errstate(invalid="ignore"):
         want = oracle.forward(case, given)
+    shows_every_nan(got, want, name)
+    is_right_elsewhere(got, want, name)
+
+
+def shows_every_nan(got: Array, want: Array, name: str) -> None:
+    """Raise Violation where y reads a NaN and is none."""
     judge.same_shape(got, want.shape, name)
     missed = np.isnan(want) & ~np.isnan(got)
     if missed.any():
         at = tuple(int(i) for i in np.argwhere(missed)[0])
-        raise Violation(
-            f"{name}{list(at)} reads a NaN and is {got[at]}", "nan", got[at], Flaw("value", got, np.nan, at)
-        )
-    judge.equal(got, want, f"{name} where nothing reads a NaN or infinity: {name}", np.isfinite(want))
+        flaw = Flaw("value", got, np.nan, at)
+        raise Violation(f"{name}{list(at)} reads a NaN and is {got[at]}", "nan", got[at], flaw)
+
+
+def is_right_elsewhere(got: Array, want: Array, name: str) -> None:
+    """Raise Violation where y reads no NaN and no infinity, and is another."""
+    judge.same_shape(got, want.shape, name)
+    judge.equal(got, want, f"{name} where nothing reads a NaN or an infinity: {name}", np.isfinite(want))

@@ -168,8 +168,6 @@ test_acc_6_largest_cotangents = tries(
     "ACC-6", overflow_in_gradients, _overflows_in_the_oracles_range, own=_FILTERS, prepare=recipe("lattice"), extra=VJP,
     sampled=True,
 )  # fmt: skip
-
-
 test_acc_6_largest_samples_in_tangents = tries(
     "ACC-6", overflow_in_tangents, _overflows_in_the_oracles_range, own=_FILTERS, prepare=recipe("lattice"),
     extra={"function": "jvp", "wrt": "xwb"}, sampled=True,

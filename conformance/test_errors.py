@@ -104,14 +104,14 @@ test_err_7_huge_integers_in_gradients = as_test(
 
 
 def refused_and_untouched(surface: Surface, example: Malformed) -> Accuracy | None:
-    """The operands of a call that is refused are what they were before it."""
+    """The operands of a call that is refused, or should be, are what they were before it."""
     try:
         modified = surface.answer(example.call()).modified
     except Refused as refusal:
         if refusal.modified is None:
             return UNSEEN
         modified = refusal.modified
-    judge.unmodified(modified, f"{example.program}, which refused ({example.rule}),")
+    judge.unmodified(modified, f"{example.program} of a malformed call ({example.rule})")
     return None
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from conv1d_cts.conformance import judge, oracle
-from conv1d_cts.conformance.backend import Flaw, Surface, Violation
+from conv1d_cts.conformance.backend import Surface, Violation
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
 from conv1d_cts.conformance.edges import long_filters, named_pads, wide_pads
 from conv1d_cts.conformance.isolation.arrange import LAYOUTS
 from conv1d_cts.conformance.recipes import ALIKE_ALONG, Operands, operands
-from conv1d_cts.conformance.special import chosen_place
+from conv1d_cts.conformance.special import SPECIAL, chosen_place, is_right_elsewhere, shows_every_nan
 from conv1d_cts.conformance.values import VJP, largest_extent, non_empty, operand_names, read_samples, with_bias
 from conv1d_cts.spec.geometry import Geometry
 from conv1d_cts.spec.padding import PADDING_MODES
@@ -65,22 +65,14 @@ def _oracle(case: Case, given: Operands) -> Array:
 def nan_reaches_its_readers(surface: Surface, case: Case) -> None:
     """Every output whose window reads the NaN is NaN."""
     given = _placed(case, "x", np.nan)
-    got, want = surface.conv1d(case, given), _oracle(case, given)
-    judge.same_shape(got, want.shape, "y")
-    missed = np.isnan(want) & ~np.isnan(got)
-    if missed.any():
-        at = tuple(int(i) for i in np.argwhere(missed)[0])
-        raise Violation(f"y{list(at)} reads a NaN and is {got[at]}", "nan", got[at], Flaw("value", got, np.nan, at))
+    shows_every_nan(surface.conv1d(case, given), _oracle(case, given), "y")
 
 
 def others_are_untouched(surface: Surface, case: Case) -> None:
     """No other output is changed by a NaN, nor by an infinity."""
-    for value in (np.nan, np.inf, -np.inf):
+    for value in SPECIAL:
         given = _placed(case, "x", value)
-        got, want = surface.conv1d(case, given), _oracle(case, given)
-        judge.same_shape(got, want.shape, "y")
-        finite = np.isfinite(want)
-        judge.equal(got, want, f"y where nothing reads the {value}: y", finite)
+        is_right_elsewhere(surface.conv1d(case, given), _oracle(case, given), "y")
 
 
 def unread_are_not_seen(surface: Surface, case: Case) -> None:

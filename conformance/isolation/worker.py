@@ -167,16 +167,18 @@ class Worker:
 
         `exhausted` has their bytes where the memory of a device of its own ran out.
         """
-        report = _own_message(error)
+        report, sent = _own_message(error), request.get("arrays", {})  # a sequence has none of its own
         if not self.place.is_cpu and out_of_memory(error):
-            report["exhausted"] = sum(len(a["data"]) for a in request.get("arrays", {}).values() if a is not None)
+            report["exhausted"] = sum(len(a["data"]) for a in sent.values() if a is not None)
         with suppress(Exception):  # of a device that is lost, or of an operand that has no way back
-            report["modified"] = _modified(self._read_operands(), request)
+            read = self._read({name: native for name, native in self._operands.items() if name in sent})
+            report["modified"] = _modified(read, request)
         return {"refused": report}
 
-    def _read_operands(self) -> dict[str, np.ndarray[Any, Any]]:
+    def _read(self, arrays: Mapping[str, Native]) -> dict[str, np.ndarray[Any, Any]]:
+        """What NumPy has of native arrays."""
         with self._inside():
-            return {n: self.place.to_numpy(native) for n, native in self._operands.items() if native is not None}
+            return {name: self.place.to_numpy(native) for name, native in arrays.items() if native is not None}
 
     @contextmanager
     def _inside(self) -> Iterator[None]:
@@ -228,7 +230,7 @@ class Worker:
         with self._inside():
             read = [None if result is None else place.to_numpy(result) for result in results]
             place.synchronize()
-        operands = self._read_operands()
+        operands = self._read(arrays)
         if request["rows"]:
             read = [None if array is None else array[:, list(request["rows"])] for array in read]
         answer: Answer = {
