@@ -17,7 +17,7 @@ Fact = int | str | bool
 # The values of `function` that are transforms of the call, which trace its operands or map them.
 TRANSFORMED = (
     "vjp", "jvp", "vjp_of_vjp", "jvp_of_vjp", "vmap", "mapped_vjp", "vjp_of_vmap", "compiled", "compiled_vjp",
-    "compiled_jvp", "accumulated",
+    "accumulated",
 )  # fmt: skip
 
 # What may be said of one call; each name with its value for a call of which nothing special is to be said.

@@ -130,7 +130,6 @@ limits = {
     "surface == 'reloaded' and dtype in ('int8', 'int16', 'int32', 'int64', 'uint8')": "parameters can have gradients",
     "padding_mode == 'symmetric'": "F.pad has no mode that repeats the edge",
     "surface == 'layer' and function in ('compiled', 'compiled_vjp')": "a layer is made before anything is compiled",
-    "function == 'compiled_jvp'": "what torch.compile makes whole takes no tensors that torch.func traces",
     "dtype in ('int8', 'int16', 'int32', 'uint8') and dilation > 1": "torch dilates integers of 64 bits only",
 }
 limits |= {f"surface == 'reloaded' and function in {TRANSFORMED}": "what a transform traces cannot be saved"}

@@ -24,8 +24,8 @@ _SIMPLEST = Case(Geometry(1, 1, 1, 1, 1), bias=False)  # which a surface of one 
 _NEEDS = {
     "vjp": ("vjp",), "jvp": ("jvp",), "vjp_of_vjp": ("vjp",), "jvp_of_vjp": ("vjp", "jvp"), "vmap": ("vmap",),
     "mapped_vjp": ("vjp", "vmap"), "vjp_of_vmap": ("vjp", "vmap"),
-    "compiled": ("compile",), "compiled_vjp": ("compile", "vjp"), "compiled_jvp": ("compile", "jvp"),
-    "eval_shape": ("eval_shape",), "accumulated": ("accumulate",),
+    "compiled": ("compile",), "compiled_vjp": ("compile", "vjp"), "eval_shape": ("eval_shape",),
+    "accumulated": ("accumulate",),
 }  # fmt: skip
 
 

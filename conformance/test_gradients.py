@@ -56,8 +56,11 @@ from conv1d_cts.spec.padding import PADDING_MODES, PADDING_NAMES, widest
 
 _MODES = [mode for mode in PADDING_MODES if mode != "zeros"]
 _EACH_MODE = [
-    Case(Geometry(2, 2, 3, 9, 3, padding=(1, 2)), padding_mode=mode, padding_value=1.5 if mode == "constant" else 0)
-    for mode in PADDING_MODES
+    Case(Geometry(2, 2, 3, 9, 3, padding=(1, 1))),
+    *(
+        Case(Geometry(2, 2, 3, 9, 3, padding=(1, 2)), padding_mode=mode, padding_value=1.5 if mode == "constant" else 0)
+        for mode in _MODES
+    ),
 ]
 
 
