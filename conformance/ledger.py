@@ -199,9 +199,10 @@ def _rounded(number: float) -> float:
 def row(tallies: list[Tally]) -> dict[str, Any]:
     """The certificate's row of one clause on one surface, from every check of it.
 
-    A clause is refused where all of its examples are: a check that was refused throughout says nothing beside others.
+    A clause is refused, or unsupported, where all of its examples are: a check that was refused throughout, or is
+    wholly outside the limits, says nothing beside others. What was left out is in the counts.
     """
-    answered = [t for t in tallies if t.verdict != "refused"] or tallies
+    answered = [t for t in tallies if t.verdict not in ("refused", "unsupported")] or tallies
     worst = min(answered, key=lambda t: VERDICTS.index(t.verdict))
     counts: Counter[str] = sum((t.counts for t in tallies), Counter())
     findings: Counter[str] = sum((t.findings for t in tallies), Counter())

@@ -142,6 +142,15 @@ def test_nothing_but_limits_is_unsupported_and_too_few_examples_are_vacuous(tria
     assert trial_of().run(check(minimum=len(POOL) + 1)).verdict == "vacuous"
 
 
+def test_a_check_wholly_outside_the_limits_leaves_the_verdict_to_the_others(trial_of: Any) -> None:
+    held = trial_of().run(check())
+    outside = trial_of("raise ValueError(1)", (Limit(Condition("n >= 1"), "nothing works"),)).run(check())
+    found = row([held, outside])
+    assert (found["verdict"], found["examples"]["unsupported"]) == ("pass", outside.counts["unsupported"])
+    assert row([outside, outside])["verdict"] == "unsupported"
+    assert row([outside, trial_of(WRONG_FOR_STRIDE).run(check())])["verdict"] == "fail"
+
+
 def test_a_deviation_explains_what_its_condition_says_and_nothing_else(trial_of: Any) -> None:
     exact = trial_of(WRONG_FOR_STRIDE, (), (deviation("stride > 1"),)).run(check())
     assert exact.verdict == "deviation"
