@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.isolation.arrange import SHARING, arrange
 from conv1d_cts.conformance.isolation.wire import dtype_of
 from conv1d_cts.spec.geometry import Geometry
 
@@ -158,7 +159,6 @@ _DRAWS = {
 }
 
 
-ALIKE_ALONG = {"broadcast": 0, "expanded": -1}  # the axis on which the values of operands so laid out are alike
 _ALIKE = ((0, 1, 2), (2,), (0, 2), (0,), (1,))  # axes of y that a loss sums over, so that its cotangent repeats there
 
 
@@ -208,8 +208,8 @@ def operands(case: Case) -> Operands:
 
     def finish(arrays: dict[str, Array]) -> dict[str, Array]:
         for array in arrays.values():
-            if case.layout in ALIKE_ALONG:
-                array[...] = array.take([0], ALIKE_ALONG[case.layout])
+            if case.layout in SHARING:
+                array[...] = arrange(array, case.layout)
             array.flags.writeable = False
         return arrays
 

@@ -14,9 +14,9 @@ from conv1d_cts.conformance import bounds, judge, oracle
 from conv1d_cts.conformance.backend import Answer, Call, Refused, Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
-from conv1d_cts.conformance.isolation.arrange import LAYOUTS
+from conv1d_cts.conformance.isolation.arrange import LAYOUTS, SHARING
 from conv1d_cts.conformance.judge import UNSEEN, Accuracy
-from conv1d_cts.conformance.recipes import ALIKE_ALONG, Operands, lattice_fits, operands
+from conv1d_cts.conformance.recipes import Operands, lattice_fits, operands
 from conv1d_cts.conformance.together import Together
 from conv1d_cts.conformance.values import VJP, answers, non_empty, operand_names, small, small_zeros
 from conv1d_cts.spec.geometry import Geometry
@@ -331,7 +331,7 @@ _LAID_OUT = [
     for layout, (seed, geometry) in product(LAYOUTS[1:], enumerate(_WAYS))
 ]
 _LAID_OUT_TWICE = [
-    Case(Geometry(2, 3, 2, 9, 3), bias=False, layout=layout) for layout in LAYOUTS[1:] if layout not in ALIKE_ALONG
+    Case(Geometry(2, 3, 2, 9, 3), bias=False, layout=layout) for layout in LAYOUTS[1:] if layout not in SHARING
 ]
 _PADDED_OUT = [  # what a mode shows is read from memory once more, forwards and backwards
     Case(Geometry(2, 2, 3, 6, 3, padding=(3, 2)), "float32", False, mode, 2 if mode == "constant" else 0, layout=layout)

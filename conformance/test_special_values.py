@@ -14,8 +14,8 @@ from conv1d_cts.conformance.backend import Surface, Violation
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
 from conv1d_cts.conformance.edges import long_filters, named_pads, wide_pads
-from conv1d_cts.conformance.isolation.arrange import LAYOUTS
-from conv1d_cts.conformance.recipes import ALIKE_ALONG, Operands, operands
+from conv1d_cts.conformance.isolation.arrange import LAYOUTS, SHARING
+from conv1d_cts.conformance.recipes import Operands, operands
 from conv1d_cts.conformance.special import SPECIAL, chosen_place, is_right_elsewhere, shows_every_nan
 from conv1d_cts.conformance.values import VJP, largest_extent, non_empty, operand_names, read_samples, with_bias
 from conv1d_cts.spec.geometry import Geometry
@@ -115,7 +115,7 @@ def _unpadded(case: Case) -> bool:
 _LAID_OUT = [
     Case(Geometry(2, 2, 3, 9, 6), layout=layout, seed=seed)
     for layout, seed in (
-        *((layout, 1) for layout in LAYOUTS if layout not in ALIKE_ALONG), *(("repeated", seed) for seed in range(5))
+        *((layout, 1) for layout in LAYOUTS if layout not in SHARING), *(("repeated", seed) for seed in range(5))
     )
 ]  # fmt: skip
 test_val_1_nan_is_seen = tries("VAL-1", nan_reaches_its_readers, _small_zeros, own=_LAID_OUT)

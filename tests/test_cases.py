@@ -12,10 +12,10 @@ from hypothesis import given, settings
 
 from conv1d_cts.conformance import oracle
 from conv1d_cts.conformance.cases import Case, case_from
-from conv1d_cts.conformance.isolation.arrange import LAYOUTS, arrange
+from conv1d_cts.conformance.isolation.arrange import LAYOUTS, SHARING, arrange
 from conv1d_cts.conformance.isolation.wire import decode, dtype_of, encode
 from conv1d_cts.conformance.pool import FLOATS, PROFILES, every_padding, pool
-from conv1d_cts.conformance.recipes import ALIKE_ALONG, SIGNIFICAND_BITS, lattice_fits, operands
+from conv1d_cts.conformance.recipes import SIGNIFICAND_BITS, lattice_fits, operands
 from conv1d_cts.conformance.strategies import cases, shrink
 from conv1d_cts.spec.geometry import Geometry
 from conv1d_cts.spec.padding import PADDING_MODES, PADDING_NAMES
@@ -126,8 +126,8 @@ def test_a_case_rebuilds_itself_and_its_arrays(case: Case) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64"])
 def test_a_layout_keeps_the_values(layout: str, shape: tuple[int, ...], dtype: str) -> None:
     values = np.random.default_rng(0).integers(-9, 9, shape).astype(dtype_of(dtype))
-    if layout in ALIKE_ALONG and values.size:
-        values[...] = values.take([0], ALIKE_ALONG[layout])
+    if layout in SHARING:
+        values[...] = arrange(values, layout)
     laid_out = arrange(values.copy(), layout)
     assert laid_out.shape == shape
     assert np.array_equal(laid_out, values)

@@ -77,6 +77,16 @@ def _expanded(a: Array) -> Array:
     return np.broadcast_to(a[..., :1].copy(), a.shape) if a.shape[-1] else a
 
 
+def _sliding(a: Array) -> Array:
+    """Each row one element further along one line: rows overlap. The values must be those of such rows."""
+    if a.ndim < 2:
+        return a
+    rows = a.reshape(-1, a.shape[-1])
+    line = np.concatenate([rows[:-1, 0], rows[-1]])
+    steps = (*(int(np.prod(a.shape[axis + 1 : -1])) for axis in range(a.ndim - 1)), 1)
+    return as_strided(line, a.shape, tuple(step * a.itemsize for step in steps))
+
+
 def _repeated(a: Array) -> Array:
     """Strides of 0 along every axis on which nothing changes: a single value is one element, seen everywhere."""
     once = a
@@ -120,6 +130,7 @@ _ARRANGEMENTS: dict[str, Callable[[Array], Array]] = {
     "sliced samples": _sliced(-1),
     "broadcast": _broadcast,
     "expanded": _expanded,
+    "sliding": _sliding,
     "repeated": _repeated,
     "read-only": _read_only,
     "unaligned": _unaligned,
@@ -127,6 +138,7 @@ _ARRANGEMENTS: dict[str, Callable[[Array], Array]] = {
 }
 
 LAYOUTS = tuple(_ARRANGEMENTS)
+SHARING = ("broadcast", "expanded", "sliding")  # layouts in which several elements are one in memory
 
 
 def arrange(array: Array, layout: str) -> Array:

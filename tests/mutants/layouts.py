@@ -50,6 +50,13 @@ def spaced(a: Array) -> bool:
     return not (a.flags.c_contiguous or turned(a) or stretched(a) or permuted(a))
 
 
+def overlapping(a: Array) -> bool:
+    """Return whether rows share elements without being alike."""
+    steps = strides(a)
+    reach = sum((extent - 1) * stride for extent, stride in zip(a.shape, a.strides, strict=True)) // a.itemsize
+    return a.size > 0 and min(steps, default=1) > 0 and reach + 1 < a.size
+
+
 def misread(m: Backend, key: str, when: Test, reading: Callable[[Array], Array] = raw) -> None:
     """Misread an operand (x, w or b) of plain calls, or the cotangent (g), where its layout is such."""
     if key == "g":
@@ -93,6 +100,13 @@ def apart(a: Array) -> Array:
 def one_for_all(a: Array) -> Array:
     """Return the first element in the shape of the array, without a copy."""
     return np.broadcast_to(a.flat[0], a.shape)
+
+
+def sliding(a: Array) -> Array:
+    """Return windows of a signal without a copy: each row one sample later than the one before."""
+    line = np.resize(a, a.shape[0] * a.shape[1] + a.shape[2] - 1)
+    steps = (a.shape[1] * a.itemsize, a.itemsize, a.itemsize)
+    return as_strided(line, a.shape, steps)
 
 
 def with_an_axis_added(a: Array) -> Array:
@@ -272,3 +286,23 @@ def batch_stride_assumed(m: Backend, rng: Rng) -> Witness:
 
     misread(m, "x", items_apart)
     return Call(n=draw(rng, 2, 4), view={"x": lambda a: np.repeat(a, 2, axis=0)[::2]})
+
+
+@mutant
+def overlapping_rows_read_one_after_another(m: Backend, rng: Rng) -> Witness:
+    """An x whose rows overlap, as windows of a signal do, is read as if they were packed (kind: sliding windows)."""
+    misread(m, "x", overlapping)
+    return Call(c_in=draw(rng, 2, 4), view={"x": sliding})
+
+
+@mutant
+def overlapping_cotangents_seen_once(m: Backend, rng: Rng) -> Witness:
+    """Of a cotangent whose rows overlap an element counts in one of them alone (kind: sliding windows)."""
+
+    def once(a: Array) -> Array:
+        kept = a.copy()
+        kept[:, 1:, :-1] = 0
+        return kept
+
+    misread(m, "g", overlapping, once)
+    return Call(c_out=draw(rng, 2, 3), view={"g": sliding}, ask="w")
