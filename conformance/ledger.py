@@ -101,7 +101,7 @@ class Tally:
             return self.kind
         if self.counts["deviating"]:
             return "deviation"
-        if self.counts["held"] >= self.minimum:
+        if self.counts["held"] >= max(self.minimum, 1):
             return "pass"
         if self.counts["refused"] and not self.counts["held"]:
             return "refused"
@@ -200,9 +200,11 @@ def row(tallies: list[Tally]) -> dict[str, Any]:
     """The certificate's row of one clause on one surface, from every check of it.
 
     A clause is refused, or unsupported, where all of its examples are: a check that was refused throughout, or is
-    wholly outside the limits, says nothing beside others. What was left out is in the counts.
+    wholly outside the limits, says nothing beside others, and no more does one that found nothing to tell and need not.
+    What was left out is in the counts.
     """
-    answered = [t for t in tallies if t.verdict not in ("refused", "unsupported")] or tallies
+    bound = [t for t in tallies if t.minimum or t.verdict != "vacuous"] or tallies
+    answered = [t for t in bound if t.verdict not in ("refused", "unsupported")] or bound
     worst = min(answered, key=lambda t: VERDICTS.index(t.verdict))
     counts: Counter[str] = sum((t.counts for t in tallies), Counter())
     findings: Counter[str] = sum((t.findings for t in tallies), Counter())

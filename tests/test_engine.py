@@ -148,6 +148,10 @@ def test_a_check_wholly_outside_the_limits_leaves_the_verdict_to_the_others(tria
     found = row([held, outside])
     assert (found["verdict"], found["examples"]["unsupported"]) == ("pass", outside.counts["unsupported"])
     assert row([outside, outside])["verdict"] == "unsupported"
+    silent = trial_of("raise ValueError(1)", (Limit(Condition("n >= 1"), "nothing works"),)).run(check(minimum=0))
+    assert row([outside, silent])["verdict"] == "unsupported"
+    assert row([held, Tally("OP-1", "functional", 0)])["verdict"] == "pass"
+    assert row([Tally("OP-1", "functional", 0)])["verdict"] == "vacuous"
     assert row([outside, trial_of(WRONG_FOR_STRIDE).run(check())])["verdict"] == "fail"
 
 
