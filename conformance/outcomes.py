@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
+from conv1d_cts.adapters.conditions import Fact
 from conv1d_cts.conformance import malformed
 from conv1d_cts.conformance.backend import Call, Flaw, Refused, Surface, Violation, require
 from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.check import Check, as_test
 from conv1d_cts.conformance.isolation.process import Died
 from conv1d_cts.conformance.malformed import Malformed
 from conv1d_cts.conformance.pool import evenly
@@ -44,7 +47,18 @@ def of_operands(most: int) -> Callable[[tuple[Case, ...]], Iterator[Malformed]]:
     return of_each_clause(most, lambda call: not call.attributes)
 
 
-def alike(how: str, *asked: Callable[[Malformed], Call]) -> Callable[[Surface, Malformed], None]:
+def refused_alike(
+    clause: str,
+    how: str,
+    select: Callable[[tuple[Case, ...]], Iterable[Malformed]],
+    extra: dict[str, Fact],
+    *asked: Callable[[Malformed], Call],
+) -> Any:
+    """A pytest test of one clause: what is malformed has no other outcome where it is asked for in these ways."""
+    return as_test(Check(clause, _alike(how, *asked), select, extra, may_refuse=True, must_refuse=True, minimum=2))
+
+
+def _alike(how: str, *asked: Callable[[Malformed], Call]) -> Callable[[Surface, Malformed], None]:
     """A body: a malformed call has no other outcome where it is asked for in these ways.
 
     Where the plain call ends the process there is none, and the fault is chapter ERR's.

@@ -12,7 +12,7 @@ from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
 from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.malformed import Malformed
-from conv1d_cts.conformance.outcomes import alike, of_each_clause, of_operands, through
+from conv1d_cts.conformance.outcomes import of_each_clause, of_operands, refused_alike, through
 from conv1d_cts.conformance.recipes import Operands, along_themselves, operands
 from conv1d_cts.conformance.special import agrees_around, with_a_special_value
 from conv1d_cts.conformance.together import call_of_all, call_of_values, of_one_function, other_precision, tied_call
@@ -316,16 +316,7 @@ test_inv_19_special_values = _tried("INV-19", compiled_special_values, own=[*_OW
 test_inv_19_compiled_bounds = _tried(
     "INV-19", compiled_within, own=[*_OWN[::3], _HALF, _FILLED], prepare=_gaussian, extra=_COMPILED
 )
-test_inv_19_compiled_refusals = as_test(
-    Check(
-        "INV-19",
-        alike("compiled", through("compiled")),
-        of_each_clause(2),
-        _COMPILED,
-        may_refuse=True,
-        must_refuse=True,
-    )
-)
+test_inv_19_compiled_refusals = refused_alike("INV-19", "compiled", of_each_clause(2), _COMPILED, through("compiled"))
 test_inv_19_refusals_after_a_call = as_test(
     Check("INV-19", refused_after_a_legal_call, of_operands(3), _COMPILED, must_refuse=True)
 )  # a compiled function keeps its parameters

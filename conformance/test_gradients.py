@@ -31,7 +31,7 @@ from conv1d_cts.conformance.edges import (
     wide_pads,
 )
 from conv1d_cts.conformance.judge import Accuracy
-from conv1d_cts.conformance.outcomes import alike, of_each_clause, through
+from conv1d_cts.conformance.outcomes import of_each_clause, refused_alike, through
 from conv1d_cts.conformance.recipes import Operands, along_themselves, exact_in_sums, lattice_fits, operands
 from conv1d_cts.conformance.together import call_of_passes, tied_call
 from conv1d_cts.conformance.values import (
@@ -255,12 +255,9 @@ def jvp_of_vjp_is_exact(surface: Surface, case: Case) -> None:
 
 # Integers have no tangents.
 _of_reals = of_each_clause(16, lambda call: not any("int" in one for one in (call.base.dtype, *call.dtypes.values())))
-test_grad_12_refusals = as_test(
-    Check(
-        "GRAD-12", alike("with tangents", through("jvp")), _of_reals, {"function": "jvp", "wrt": "xwb"},
-        may_refuse=True, must_refuse=True,
-    )
-)  # fmt: skip
+test_grad_12_refusals = refused_alike(
+    "GRAD-12", "with tangents", _of_reals, {"function": "jvp", "wrt": "xwb"}, through("jvp")
+)
 test_grad_12_complex = tries(
     "GRAD-12", jvp_is_exact, lambda c: moderate(c) and _complex_fits(c), own=one_long(),
     prepare=as_complex, extra={"function": "jvp"}, sampled=True,

@@ -13,7 +13,7 @@ from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
 from conv1d_cts.conformance.isolation.programs import ROUNDS
 from conv1d_cts.conformance.judge import Accuracy
-from conv1d_cts.conformance.outcomes import alike, of_each_clause, through
+from conv1d_cts.conformance.outcomes import of_each_clause, refused_alike, through
 from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.conformance.together import Together, call_of_all
 from conv1d_cts.conformance.values import VJP, operand_names, small_zeros
@@ -136,14 +136,5 @@ test_inv_19_at_once = tries(  # of INV-19, so that who has no compiler may pass 
     "INV-19", compiled_calls_at_once, lambda c: c in _COMPILED, own=_COMPILED,
     extra={"function": "compiled", "rule": "at once"}, costly=True, minimum=1,
 )  # fmt: skip
-test_inv_21_refusals = as_test(
-    Check(
-        "INV-21",
-        alike("in a thread", through("at_once")),
-        of_each_clause(2),
-        _AT_ONCE,
-        may_refuse=True,
-        must_refuse=True,
-    )
-)
+test_inv_21_refusals = refused_alike("INV-21", "in a thread", of_each_clause(2), _AT_ONCE, through("at_once"))
 test_inv_22_one_cpu = as_test(Check("INV-22", one_cpu_is_enough, _bundle, _ONE_CPU, minimum=1))
