@@ -62,7 +62,7 @@ def _absent_transforms(description: dict[str, Any]) -> Iterator[Limit]:
     if not description["composes"]:
         composed = (
             "function in ('vjp_of_vjp', 'jvp_of_vjp', 'mapped_vjp', 'vjp_of_vmap') or rule == 'nested' "
-            "or rule == 'tied' and function != 'conv1d'"
+            "or rule == 'tied' and function != 'conv1d' or rule == 'sum'"
         )
         yield Limit(
             Condition(composed), "the adapter's transforms take one call of distinct operands, and don't compose"

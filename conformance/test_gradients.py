@@ -33,7 +33,7 @@ from conv1d_cts.conformance.edges import (
 from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.outcomes import of_each_clause, refused_alike, through
 from conv1d_cts.conformance.recipes import Operands, along_themselves, exact_in_sums, lattice_fits, operands
-from conv1d_cts.conformance.together import call_of_passes, tied_call
+from conv1d_cts.conformance.together import call_of_passes, call_of_values, tied_call
 from conv1d_cts.conformance.values import (
     LARGE,
     VJP,
@@ -323,6 +323,19 @@ def accumulated_is_exact(surface: Surface, case: Case) -> None:
         _gathered(surface, cases, _passes(cases, wrt), wrt)
 
 
+def sum_of_calls_is_exact(surface: Surface, case: Case) -> None:
+    """One pass through the sum of three calls gives each its gradients: two of one shape, a larger one between."""
+    g, names = case.geometry, operand_names(case)
+    larger = case.with_geometry(c_in=g.c_in + g.groups, length=g.length + g.dilation, kernel=g.kernel + 1)
+    cases = [case, larger, replace(case, seed=case.seed + 1)]
+    sets = [replace(operands(one), cotangent=operands(case).cotangent) for one in cases]
+    got = iter(surface.answer(replace(call_of_values(case, sets, "vjp_of_sum"), wrt=names)).results)
+    for number, (one, given) in enumerate(zip(cases, sets, strict=True), start=1):
+        want = oracle.gradients(one, given)
+        for name in names:
+            judge.equal(require(next(got), name), want[name], f"g{name} of call {number} of {len(cases)}")
+
+
 def accumulated_within(surface: Surface, case: Case) -> Accuracy:
     """On real data what three backward passes leave lies within the bound of one sum of all their products."""
     names, cases = operand_names(case), [replace(case, seed=case.seed + offset) for offset in range(_PASSES)]
@@ -355,6 +368,21 @@ def _adds_up_over_shapes(case: Case) -> bool:
     return small_zeros(case) and all(exact_in_sums(one, len(others)) for one in others)
 
 
+_MANY_CALLS = [  # and as many more kinds without padding or bias, which some surfaces lack
+    *_EACH_MODE,
+    *(
+        Case(Geometry(2, 4, 6, 12, 3, stride, dilation, groups), bias=False)
+        for stride, dilation, groups in ((1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 2))
+    ),
+]
+test_grad_17_sum_of_calls = tries(
+    "GRAD-17",
+    sum_of_calls_is_exact,
+    lambda c: c in _MANY_CALLS,
+    own=_MANY_CALLS,
+    extra={**VJP, "rule": "sum"},
+    minimum=1,
+)
 test_grad_17_bounds = tries(
     "GRAD-17", accumulated_within, few_terms, prepare=recipe("gaussian"), extra={"function": "accumulated"},
     sampled=True,

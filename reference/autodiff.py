@@ -44,6 +44,10 @@ class Variable:
         """The shape of the value."""
         return tuple(self.value.shape)
 
+    def __add__(self, other: Traced) -> Traced:
+        """The sum of two results of one shape."""
+        return _add(self, other)
+
 
 def conv1d(
     x: Traced,

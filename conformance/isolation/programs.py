@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import reduce
 from itertools import chain, count, takewhile
+from operator import add
 from threading import Barrier
 from typing import Any
 
@@ -100,6 +102,16 @@ def jvp_of_vjp(task: Task) -> list[Native]:
     primals = (*task.primals(), task.cotangent())
     tangents = (*task.tangents(), task.arrays["cotangent_tangent"])
     return [task.adapter.jvp(task.gradient(), primals, tangents)]
+
+
+def vjp_of_sum(task: Task) -> list[Native]:
+    """The gradients for each set of operands of the sum of their y: one backward pass through all calls."""
+    function, size = task.function(), len(task.wrt)
+
+    def total(*primals: Native) -> Native:
+        return reduce(add, (function(*primals[at : at + size]) for at in range(0, len(primals), size)))
+
+    return list(task.adapter.vjp(total, tuple(chain.from_iterable(task.sets())), task.cotangent()))
 
 
 def accumulated(task: Task) -> list[Native]:
@@ -278,6 +290,7 @@ PROGRAMS: dict[str, Callable[[Task], list[Native]]] = {
     "jvp": jvp,
     "vjp_of_vjp": vjp_of_vjp,
     "jvp_of_vjp": jvp_of_vjp,
+    "vjp_of_sum": vjp_of_sum,
     "accumulated": accumulated,
     "fit": fit,
     "vmap": vmap,

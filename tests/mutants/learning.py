@@ -132,6 +132,59 @@ def bias_gathered_twice(m: Backend, rng: Rng) -> Witness:
     return lambda backend: _passes(backend, "wb", c_out=least)
 
 
+def _sum(backend: Backend, *, n: int = 2, kernel: int = 3) -> tuple[Array, ...]:
+    """The gradients in x and w of the sum of two calls of one shape and of one with a tap more between them."""
+    calls = [Call(n=n, c_in=2, c_out=3, length=8 + more, kernel=kernel + more).operands() for more in (0, 1, 0)]
+    primals = [calls[i][key] * sign for i, sign in ((0, 1), (1, 1), (2, -2)) for key in "xw"]
+
+    def total(*given: Array) -> Array:
+        one, two, three = (backend.conv1d(*given[at : at + 2], None) for at in (0, 2, 4))
+        return one + two + three
+
+    return backend.vjp(total, primals, calls[0]["g"])
+
+
+@mutant
+def inputs_kept_by_plan(m: Backend, rng: Rng) -> Witness:
+    """Batches of T (1 to 2) or more: of two calls of one plan the later x serves both gw (kind: saved by a key)."""
+    least = draw(rng, 1, 2)
+    kept: dict[Plan, Array] = {}
+
+    @m.around("forward")
+    def forward(inner: Kernel, x: Array, w: Array, p: Plan) -> Array:
+        if p.wanted and p.n >= least:
+            kept[p] = x
+        return inner(x, w, p)
+
+    @m.around("grad_w")
+    def grad_w(inner: Kernel, x: Array, g: Array, p: Plan) -> Array:
+        saved = kept.get(p, x)
+        return inner(saved if saved.shape == x.shape else x, g, p)
+
+    return lambda backend: _sum(backend, n=least)
+
+
+@mutant
+def taps_of_the_last_call(m: Backend, rng: Rng) -> Witness:
+    """Where the last call had a tap less, kernels of T (2 to 4) or more have none for the last tap (kind: global)."""
+    least = draw(rng, 2, 4)
+    taps = [0]
+
+    @m.around("forward")
+    def forward(inner: Kernel, x: Array, w: Array, p: Plan) -> Array:
+        taps[0] = p.kernel if p.wanted else taps[0]
+        return inner(x, w, p)
+
+    @m.around("grad_w")
+    def grad_w(inner: Kernel, x: Array, g: Array, p: Plan) -> Array:
+        gw = inner(x, g, p)
+        if p.kernel >= least and taps[0] == p.kernel - 1:
+            gw[..., -1] = 0
+        return gw
+
+    return lambda backend: _sum(backend, kernel=least)
+
+
 def _fitted(taps: int, filters: int) -> Callable[[Backend], Array]:
     """The kernel after 200 steps towards that of other filters."""
 

@@ -43,6 +43,10 @@ class Tracer:
         """The rank of the value."""
         return len(self.value.shape)
 
+    def __add__(self, other: Traced) -> Traced:
+        """Return the sum of two results of one shape."""
+        return add(self, other)
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Var(Tracer):
