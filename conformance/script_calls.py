@@ -13,7 +13,7 @@ from conv1d_cts.conformance.backend import Call
 from conv1d_cts.conformance.script_literals import Unwritten
 
 _GRADIENTS = ("vjp", "vjp_of_vjp", "mapped_vjp", "vjp_of_vmap", "accumulated")  # of each operand, and of the cotangent
-_BY_SET = ("compiled", "compiled_vjp", "vjp_of_compiled")  # a result, or results, of each set of operands
+_BY_SET = ("compiled", "compiled_vjp", "vjp_of_compiled", "vjp_of_sum")  # a result, or results, of each set of operands
 
 
 def expand(macros: Any, name: str, *arguments: Any, **keywords: Any) -> str:
@@ -62,6 +62,11 @@ def results(macros: Any, surface: str, call: Call) -> str:
         return _vjp(macros, f"({_mapped(macros, call, function, call.wrt)})", wrt, "cotangent")
     if program == "vjp":
         return _vjp(macros, function, wrt, "cotangent")
+    if program == "vjp_of_sum":
+        sets = [", ".join(f"{name}{mark}" for name in call.wrt) for mark in _marks(call)]
+        total = " + ".join(f"f({operands})" for operands in sets)
+        everything = ", ".join(sets)
+        return _vjp(macros, f"lambda {everything}, f={function}: {total}", everything, "cotangent")
     if program == "jvp":
         return _jvp(macros, function, wrt)
     if program in ("vjp_of_vjp", "jvp_of_vjp"):

@@ -33,7 +33,7 @@ from conv1d_cts.conformance.edges import (
 from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.outcomes import of_each_clause, refused_alike, through
 from conv1d_cts.conformance.recipes import Operands, along_themselves, exact_in_sums, lattice_fits, operands
-from conv1d_cts.conformance.together import call_of_passes, call_of_values, tied_call
+from conv1d_cts.conformance.together import call_of_passes, call_of_sum, tied_call
 from conv1d_cts.conformance.values import (
     LARGE,
     VJP,
@@ -328,10 +328,9 @@ def sum_of_calls_is_exact(surface: Surface, case: Case) -> None:
     g, names = case.geometry, operand_names(case)
     larger = case.with_geometry(c_in=g.c_in + g.groups, length=g.length + g.dilation, kernel=g.kernel + 1)
     cases = [case, larger, replace(case, seed=case.seed + 1)]
-    sets = [replace(operands(one), cotangent=operands(case).cotangent) for one in cases]
-    got = iter(surface.answer(replace(call_of_values(case, sets, "vjp_of_sum"), wrt=names)).results)
-    for number, (one, given) in enumerate(zip(cases, sets, strict=True), start=1):
-        want = oracle.gradients(one, given)
+    got = iter(surface.answer(call_of_sum(case, [operands(one) for one in cases])).results)
+    for number, one in enumerate(cases, start=1):
+        want = oracle.gradients(one, replace(operands(one), cotangent=operands(case).cotangent))
         for name in names:
             judge.equal(require(next(got), name), want[name], f"g{name} of call {number} of {len(cases)}")
 

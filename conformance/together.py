@@ -73,6 +73,13 @@ def _call_of_sets(sets: list[tuple[Case, Operands]], program: str) -> Call:
     return replace(call, arrays=arrays, layouts=layouts)
 
 
+def call_of_sum(case: Case, sets: list[Operands]) -> Call:
+    """A backward pass from the first set's cotangent through the sum of the calls on each set."""
+    call = call_of_values(case, sets, "conv1d")
+    arrays = {**call.arrays, "cotangent": sets[0].cotangent}
+    return replace(call, program="vjp_of_sum", wrt=operand_names(case), arrays=arrays)
+
+
 def call_of_passes(case: Case, passes: list[Operands], wrt: str) -> Call:
     """The call of a backward pass for each of these operands: those in `wrt`, the same in all, gather gradients."""
     call = call_of(case, passes[0], "accumulated", wrt)

@@ -16,7 +16,7 @@ from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.maps import Level, Map
 from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.conformance.script_literals import Unwritten
-from conv1d_cts.conformance.together import call_of_all, call_of_passes, tied_call
+from conv1d_cts.conformance.together import call_of_all, call_of_passes, call_of_sum, tied_call
 from conv1d_cts.spec.geometry import Geometry
 from tests.test_scripts import exit_codes, written
 
@@ -55,6 +55,17 @@ def judged(name: str, surface: str, call: Call, right: list[Array]) -> Iterator[
         problem = Violation("wrong", flaw=Flaw("value", right[-1], right[-1][at].item() + code, at))
         yield written(name, surface, call, tuple(right), problem), code
     yield written(name, surface, call, tuple(right), Violation("refused", flaw=Flaw("refused"))), 0
+
+
+def summed(bias: bool) -> tuple[Call, list[Array]]:
+    """Two calls in one pass, and what is right."""
+    cases = [replace(case, bias=bias) for case in (CASE, CASE.with_geometry(length=10, kernel=4))]
+    sets = [operands(case) for case in cases]
+    gradients = [
+        oracle.gradients(case, replace(given, cotangent=sets[0].cotangent))
+        for case, given in zip(cases, sets, strict=True)
+    ]
+    return call_of_sum(cases[0], sets), [found[name] for found in gradients for name in ("xwb" if bias else "xw")]
 
 
 def run(told: Iterator[tuple[str, int]]) -> None:
@@ -114,6 +125,12 @@ def test_a_script_gathers_the_gradients_of_all_passes(name: str) -> None:
     need(name)
     asked = ("w", "xb", "xwb") if GATHERED[name] else ("w", "x", "xw")
     run(script for wrt in asked for script in judged(name, "functional", *accumulated(wrt, GATHERED[name])))
+
+
+@pytest.mark.parametrize("name", [*COMPILED, "paddle", "keras-torch", "keras-jax", "keras-tensorflow"])
+def test_a_script_goes_back_through_several_calls(name: str) -> None:
+    need(name)
+    run(judged(name, COMPILED.get(name, "functional"), *summed(bias=not name.startswith("keras"))))
 
 
 def test_without_a_way_to_gather_there_is_no_script() -> None:
