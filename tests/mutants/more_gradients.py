@@ -276,3 +276,16 @@ def vmap_of_both_with_stride(m: Backend, rng: Rng) -> Witness:
 
     under_vmap(m, fault)
     return Call(stride=most + 1, length=9, bias=True, ask="vmap:00")
+
+
+@gradients
+def complex_second_gw_not_conjugated(m: Backend, rng: Rng) -> Witness:
+    """In complex dtypes the gradient of <u, gx> in w has u where conj(u) is due, K >= T (2 to 3) (kind: conjugate)."""
+    least = draw(rng, 2, 3)
+
+    @m.around("pull")
+    def pull(inner: Rule, slot: str, name: str, operands: Any, g: Any, p: Plan) -> Any:
+        twice = slot == "x" and name == "w" and p.kernel >= least and np.dtype(p.dtype).kind == "c"
+        return inner(slot, name, operands, tape.conj(g) if twice else g, p)
+
+    return Call(c_in=2, kernel=least, dtype="complex128", ask="x/w")
