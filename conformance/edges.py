@@ -11,9 +11,11 @@ from conv1d_cts.spec.padding import PADDING_MODES, PADDING_NAMES, widest
 
 
 def long_kernels(name: str) -> Iterator[Case]:
-    """A named padding for kernels longer than those of the pool, with every small stride and dilation."""
+    """A named padding for kernels longer than those of the pool, with every small stride and dilation, and than x."""
     for kernel, stride, dilation in ((8, 1, 1), (11, 2, 1), (14, 3, 1), (16, 1, 2), (17, 2, 2), (33, 1, 1)):
         yield Case(Geometry(2, 2, 3, 2 * kernel + 5, kernel, stride, dilation, 1, name), seed=kernel)
+    for kernel, length in ((5, 2), (7, 4), (9, 8), (12, 5)):
+        yield Case(Geometry(2, 2, 3, length, kernel, padding=name), seed=kernel)
 
 
 def dilated(name: str) -> Iterator[Case]:
@@ -39,8 +41,12 @@ def whole_strides(name: str) -> Iterator[Case]:
 
 
 def wide_pads(mode: str) -> Iterator[Case]:
-    """A padding mode with ever wider pads on either side and on both, up to the last sample that it may show."""
+    """A padding mode with ever wider pads on either side and on both, up to the last sample that it may show.
+
+    And one of single taps, which are as easily padded after the product.
+    """
     value = 1.5 if mode == "constant" else 0
+    yield Case(Geometry(2, 4, 3, 6, 1, padding=(2, 1)), "float32", False, mode, value)
     for pad in (3, 6, 10, 18, 33):
         shortest = pad + max(0, pad - (widest(mode, pad) or pad))
         on_one_side = product(((pad, 0), (0, pad)), (shortest, pad + 4))
@@ -76,6 +82,14 @@ def every_dtype(mode: str) -> Iterator[Case]:
     plain, steps = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128"), ("float16", "complex64")
     integers = ("int8", "uint8", "int16", "int32", "int64")
     short, wide = (3, 2), (8, 7)
+    for dtype, length in (
+        ("int8", 140),
+        ("uint8", 270),
+        ("bfloat16", 270),
+        ("float16", 2060),
+    ):  # past what the dtype counts
+        g = Geometry(1, 1, 2, length, 3, padding=short)
+        yield Case(g, dtype, True, mode, 2 if mode == "constant" else 0)
     for dtype, (pads, stride, dilation) in (
         *product(plain, ((short, 1, 1),)), *product(steps, ((short, 4, 1), (short, 1, 2))),
         *product(integers, ((wide, 1, 1),)),

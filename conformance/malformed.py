@@ -98,8 +98,8 @@ class Malformed:
         for name, shape in self.shapes.items():
             arrays[name] = np.ones(shape, dtype_of(self.base.dtype))
         for name, dtype in self.dtypes.items():
-            array = arrays[name]
-            arrays[name] = None if array is None else array.astype(dtype_of(dtype))
+            array, other = arrays[name], dtype_of(dtype)
+            arrays[name] = None if array is None else (array if other.kind == "c" else array.real).astype(other)
         slot = self.wrt[0] if self.program == "vjp_of_vjp" else ""
         return Call(self.program, arrays, {**self.base.attributes, **self.attributes}, self.wrt, slot)
 
@@ -258,14 +258,14 @@ def bias() -> Iterator[Malformed]:
             "rank 2, (N, O)": lambda g: (g.n, g.c_out),
             "rank 3, the shape of y": lambda g: g.y_shape,
         },
-        _with_bias(BASES) + SHORTER + LARGER + EMPTY_WITH_BIAS,
+        _with_bias(BASES) + SHORTER + LARGER + NOTHING,
     )
     yield from _shaped("b", {"rank 0": lambda g: (), "rank 2, (1, O)": lambda g: (1, g.c_out)}, MENDABLE)
 
 
 def mixed_dtypes() -> Iterator[Malformed]:
     """One operand of another dtype than the others, wider, narrower and of another kind (ERR-10)."""
-    for base, own in product(BASES + EMPTY_WITH_BIAS, ("float32", "float16", "bfloat16", "float64")):
+    for base, own in product(BASES + NOTHING, ("float32", "float16", "bfloat16", "float64")):
         for name, dtype in product("xwb" if base.bias else "xw", ("float64", "float32", "float16", "int32")):
             if dtype != own:
                 case = replace(base, dtype=own)
@@ -276,6 +276,17 @@ def mixed_integers() -> Iterator[Malformed]:
     """Integers of two widths, and of one width with a sign and without; they have no gradients (ERR-10)."""
     for own, other in permutations(("int8", "uint8", "int32", "int64"), 2):
         yield Malformed(f"w {other}", Case(Geometry(2, 1, 2, 9, 5), own, bias=False), dtypes={"w": other})
+        yield Malformed(f"b {other}", Case(Geometry(2, 1, 2, 9, 5), own), dtypes={"b": other})
+
+
+def mixed_complex() -> Iterator[Malformed]:
+    """Real and complex numbers of one precision, or complex ones of two (ERR-10)."""
+    bases = (BASES[2], BASES[3], Case(Geometry(2, 4, 4, 9, 3, groups=4), bias=False, seed=22))
+    for base, (own, real, wider) in product(
+        bases, (("complex64", "float32", "complex128"), ("complex128", "float64", "complex64"))
+    ):
+        for name, other in product("xw", (real, wider)):
+            yield Malformed(f"{name} {other}", replace(base, dtype=own), dtypes={name: other})
 
 
 def names() -> Iterator[Malformed]:

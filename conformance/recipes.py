@@ -224,6 +224,28 @@ def operands(case: Case) -> Operands:
     return Operands(x, w, b if case.bias else None, cotangent, Later(lambda: finish(draw_all())))
 
 
+def in_parts(given: Operands) -> Iterator[Operands]:
+    """Complex operands that are real or imaginary, or nearly: who looks at one part alone takes them for real, or 0."""
+    imaginary: dict[str, Any] = {}
+    real: dict[str, Any] = {}
+    for name in ("x", "w", "cotangent"):
+        array = getattr(given, name)
+        imaginary[name], real[name] = (1j * array.imag).astype(array.dtype), array.real.astype(array.dtype)
+    x, w = given.x, given.w
+    for name in imaginary:
+        yield replace(given, **{name: imaginary[name]})
+        yield replace(given, **{name: real[name]})
+    yield replace(given, **imaginary)
+    signs = np.resize((1, -1), w.size).reshape(w.shape) * (np.arange(w.size).reshape(w.shape) < w.size // 2 * 2)
+    yield replace(given, w=(w.real + 1j * signs).astype(w.dtype))  # whose imaginary parts add up to 0
+    one_tap = w.copy()
+    one_tap[..., -1] = imaginary["w"][..., -1]
+    yield replace(given, w=one_tap)
+    one_sample = real["x"].copy()
+    one_sample[..., -1] = x[..., -1]
+    yield replace(given, x=one_sample)
+
+
 def along_themselves(given: Operands) -> Operands:
     """The operands, each being its own tangent too."""
     arrays = {"x": given.x, "w": given.w, "b": given.b}

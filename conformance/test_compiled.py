@@ -31,6 +31,7 @@ _OWN = (
     Case(Geometry(1, 2, 8, 11, 1), bias=False, seed=4),
     Case(Geometry(1, 2, 3, 12, 3, stride=2, padding="same"), seed=5),
     Case(Geometry(1, 2, 3, 45, 3), "float64", seed=6),
+    Case(Geometry(1, 2, 3, 10, 3, padding=(2, 0)), bias=False, seed=7),  # as long as x, and not "same"
 )
 _LENGTHS = (  # 64 outputs; names that pad both sides alike at first, and later one alone, or nothing
     Case(Geometry(1, 2, 3, 66, 3), bias=False),
@@ -43,10 +44,14 @@ _LENGTHS = (  # 64 outputs; names that pad both sides alike at first, and later 
         for mode, value in (("constant", 1.5), ("reflect", 0), ("symmetric", 0), ("replicate", 0), ("circular", 0))
     ),
 )
-_TRAINED = (Case(Geometry(2, 2, 3, 20, 3, padding=(1, 1))),)
+_TRAINED = (
+    Case(Geometry(2, 2, 3, 20, 3, padding=(1, 1))),
+    Case(Geometry(2, 2, 3, 20, 3, padding=(2, 2)), bias=False, padding_mode="reflect"),
+)
 _CONSTANTS = (*_OWN[:2], _OWN[6])
 _DEPTHWISE = Case(Geometry(1, 3, 3, 9, 3, groups=3), "float64", False, seed=5)
 _HALF = Case(Geometry(2, 1, 3, 12, 1), "bfloat16", False, seed=8)  # single products, the bound of which is narrow
+_HALVES = tuple(Case(Geometry(1, 2, 3, 12, 3), dtype, False, seed=9) for dtype in ("bfloat16", "float16"))
 _MODES = tuple(  # samples that are shown on both sides
     Case(Geometry(1, 2, 3, 4, 3, padding=(3, 2)), bias=False, padding_mode=mode, seed=7)
     for mode in ("reflect", "replicate", "circular")
@@ -64,7 +69,7 @@ _ONE_ARRAY = (
 
 def _few(case: Case) -> bool:
     drawn = case.seed < len(_OWN) or case.seed % _ONE_IN == 0
-    return case in (*_MODES, _FILLED, _gaussian(_HALF)) or (small_zeros(case) and drawn)
+    return case in (*_MODES, *_HALVES, _FILLED, _gaussian(_HALF)) or (small_zeros(case) and drawn)
 
 
 def _gaussian(case: Case) -> Case:
@@ -138,8 +143,9 @@ def closures_stay_apart(surface: Surface, case: Case) -> None:
 
 
 def compiled_gradients_are_exact(surface: Surface, case: Case) -> None:
-    """So do its gradients, where what is compiled is the gradient."""
-    cases, results = _compiled(surface, of_one_function(case), "compiled_vjp", "vjp")
+    """So do its gradients, where what is compiled is the gradient; the values of the last two change alone."""
+    others = [*of_one_function(case), replace(case, seed=case.seed + 3)]
+    cases, results = _compiled(surface, others, "compiled_vjp", "vjp")
     names = operand_names(case)
     for number, one in enumerate(cases):
         want = oracle.gradients(one, operands(one))
@@ -150,17 +156,24 @@ def compiled_gradients_are_exact(surface: Surface, case: Case) -> None:
 
 
 def compiled_gradients_for_any_length(surface: Surface, case: Case) -> None:
-    """So do the gradients, compiled and through a compiled function, asked for one by one and jointly."""
+    """So do the gradients, compiled and through a compiled function, asked for one by one and jointly.
+
+    And for a batch of twice as many items, which is as two of the first.
+    """
     lengths, names = [case.geometry.length + more for more in (0, 1, 40, 300)], operand_names(case)
-    cases = [case.with_geometry(length=length) for length in lengths]
+    cases = [*(case.with_geometry(length=length) for length in lengths), case.with_geometry(n=2 * case.geometry.n)]
     one_by_one = [*(cases[0] for _ in names), *cases]
-    for program, asked in (("compiled_vjp", [names] * len(cases)), ("vjp_through_compiled", [*names, *[names] * 4])):
+    for program, asked in (
+        ("compiled_vjp", [names] * len(cases)),
+        ("vjp_through_compiled", [*names, *[names] * len(cases)]),
+    ):
         of = cases if program == "compiled_vjp" else one_by_one
         results = iter(surface.answer(call_of_all(of, program)).results)
         for one, wrt in zip(of, asked, strict=True):
             want = oracle.gradients(one, operands(one))
             for name in wrt:
-                what = f"g{name} of length {one.geometry.length} after {lengths[0]} ({program}, asked for as {wrt!r})"
+                shape, first = one.geometry.x_shape, case.geometry.x_shape
+                what = f"g{name} of x {shape} after {first} ({program}, asked for as {wrt!r})"
                 judge.equal(require(next(results), f"g{name}"), want[name], what)
 
 
@@ -302,7 +315,7 @@ test_inv_19_constants = tries(
 )  # fmt: skip
 test_inv_19_closures = _tried("INV-19", closures_stay_apart, own=_OWN[:2], extra=_COMPILED)
 test_inv_19_compiled_gradients = _tried(
-    "INV-19", compiled_gradients_are_exact, own=[*_OWN, *_MODES], extra=_COMPILED_VJP
+    "INV-19", compiled_gradients_are_exact, own=[*_OWN, *_HALVES, *_MODES], extra=_COMPILED_VJP
 )
 test_inv_19_gradients_of_compiled = tries(
     "INV-19", gradients_of_compiled, lambda c: c in _OWN[:3], own=_OWN[:3], extra=_COMPILED_VJP, costly=True, minimum=1

@@ -9,11 +9,12 @@ from typing import Any
 
 from conv1d_cts.adapters.conditions import Fact
 from conv1d_cts.conformance import huge, judge, malformed, oracle
-from conv1d_cts.conformance.backend import Call, Flaw, Refused, Surface, Violation, call_of, require
+from conv1d_cts.conformance.backend import Answer, Call, Flaw, Refused, Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test
 from conv1d_cts.conformance.judge import UNSEEN, Accuracy
 from conv1d_cts.conformance.malformed import Malformed
+from conv1d_cts.conformance.outcomes import of_each_clause
 from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.conformance.values import VJP, non_empty, operand_names
 from conv1d_cts.spec.geometry import Geometry
@@ -48,6 +49,7 @@ test_err_8_empty_kernel = _refuses("ERR-8", malformed.empty_kernel)
 test_err_9_bias = _refuses("ERR-9", malformed.bias)
 test_err_10_mixed_dtypes = _refuses("ERR-10", malformed.mixed_dtypes)
 test_err_10_mixed_integers = _refuses("ERR-10", malformed.mixed_integers)
+test_err_10_mixed_complex = _refuses("ERR-10", malformed.mixed_complex)
 test_err_11_names = _refuses("ERR-11", malformed.names)
 test_pad_14_domain = _refuses("PAD-14", malformed.beyond_domain)
 test_err_12_cotangent = _refuses("ERR-12", malformed.cotangent)
@@ -103,6 +105,9 @@ test_err_7_huge_integers_in_gradients = as_test(
 )
 
 
+_OF_A_CLAUSE = 16  # malformed calls
+
+
 def refused_and_untouched(surface: Surface, example: Malformed) -> Accuracy | None:
     """The operands of a call that is refused, or should be, are what they were before it."""
     try:
@@ -145,6 +150,16 @@ def unharmed(program: str) -> Callable[[Surface, Malformed], None]:
     return body
 
 
+def refused_after_its_like(surface: Surface, example: Malformed) -> None:
+    """A call that is refused in a fresh process is refused right after the legal call that it was made from."""
+    _, reply = surface.sequence([_legal(example.base, "conv1d"), example.call()])
+    if isinstance(reply, Answer):
+        with surface.backend.fresh_process():
+            (alone,) = surface.sequence([example.call()])
+        if isinstance(alone, Refused):
+            raise Violation(f"{example.rule}: accepted after a legal call", "an error", "a result", Flaw("accepted"))
+
+
 def _other_values(case: Case) -> Case:
     return replace(case, seed=case.seed + 100)
 
@@ -169,6 +184,9 @@ def _two_of_each_rule(cases: tuple[Case, ...]) -> Iterator[Malformed]:
 test_inv_1_refused_calls = as_test(Check("INV-1", refused_and_untouched, _two_of_each_rule, must_refuse=True))
 # A malformed call must be refused anyway, so that it says nothing about a limit that it lies in.
 test_err_14_after_a_refusal = as_test(Check("ERR-14", unharmed("conv1d"), _two_of_each_rule, must_refuse=True))
+test_err_14_after_its_like = as_test(
+    Check("ERR-14", refused_after_its_like, of_each_clause(_OF_A_CLAUSE), must_refuse=True)
+)
 test_err_14_gradients_after_a_refusal = as_test(
     Check("ERR-14", unharmed("vjp"), _two_of_each_rule, VJP, must_refuse=True)
 )

@@ -32,7 +32,7 @@ from conv1d_cts.conformance.edges import (
 )
 from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.outcomes import of_each_clause, refused_alike, through
-from conv1d_cts.conformance.recipes import Operands, along_themselves, exact_in_sums, lattice_fits, operands
+from conv1d_cts.conformance.recipes import Operands, along_themselves, exact_in_sums, in_parts, lattice_fits, operands
 from conv1d_cts.conformance.together import call_of_passes, call_of_sum, tied_call
 from conv1d_cts.conformance.values import (
     LARGE,
@@ -269,7 +269,12 @@ def _for_second_order(case: Case) -> bool:
     return moderate(case) and case.dtype in ("float32", "float64")
 
 
-_second_order = partial(tries, telling=_for_second_order, own=[*named_pads("zeros"), *one_long()], sampled=True)
+_REMAINDERS = [  # samples after the last window, as a transposed convolution has output padding for
+    Case(Geometry(2, 2, 3, length, 3, stride), bias=False, seed=length) for length, stride in ((8, 2), (11, 3), (16, 4))
+]
+_second_order = partial(
+    tries, telling=_for_second_order, own=[*named_pads("zeros"), *_REMAINDERS, *one_long()], sampled=True
+)
 test_grad_13_vjp_of_vjp = _second_order("GRAD-13", vjp_of_vjp_is_exact, extra={"function": "vjp_of_vjp"})
 test_grad_13_jvp_of_vjp = _second_order("GRAD-13", jvp_of_vjp_is_exact, extra={"function": "jvp_of_vjp"})
 
@@ -294,6 +299,19 @@ def complex_convention(surface: Surface, case: Case) -> str | None:
     return _convention("gx and gw", surface.vjp(case, given, "xw"), adjoint, transpose)
 
 
+def complex_convention_in_parts(surface: Surface, case: Case) -> str | None:
+    """Which of the two they are where operands are real or imaginary throughout, in a tap, or but for a sample."""
+    found = set()
+    for given in in_parts(operands(case)):
+        adjoint = oracle.gradients(case, given)
+        transpose = oracle.vjp(case, given.x.conj(), given.w.conj(), given.b, given.cotangent)
+        found.add(_convention("gx and gw", surface.vjp(case, given, "xw"), adjoint, transpose))
+    found.discard(None)
+    if len(found) > 1:
+        raise Violation("a mixture of the adjoint and the transpose", "one of the two", "both")
+    return found.pop() if found else None
+
+
 def complex_convention_of_second(surface: Surface, case: Case) -> str | None:
     """Which of the two the gradients of <u, gx> or <u, gw> are: where gx has conj(w), they have conj(u), and else u."""
     given, slot = operands(case), "xw"[case.seed % 2]
@@ -311,6 +329,23 @@ test_grad_14_complex = tries(
     own=[*complex_modes(), *one_long()], prepare=as_complex,
     extra={"function": "vjp", "wrt": "xw"}, sampled=True, throughout=True,
 )  # fmt: skip
+
+
+def complex_convention_of_tangents(surface: Surface, case: Case) -> str | None:
+    """Which of the two the tangent of gx or gw is, along all operands and the cotangent."""
+    given, slot = operands(case), "xw"[case.seed % 2]
+    got = require(surface.answer(call_of(case, given, "jvp_of_vjp", "xw", slot)).results[0], "the tangent")
+    tangents = {name: tangent if name == "cotangent" else tangent.conj() for name, tangent in given.tangents.items()}
+    conjugated = replace(given, x=given.x.conj(), w=given.w.conj(), tangents=tangents)
+    adjoint, transpose = (oracle.second_jvp(case, one, slot) for one in (given, conjugated))
+    return _convention(f"the tangents of g{slot}", {slot: got}, {slot: adjoint}, {slot: transpose})
+
+
+_PARTS = [Case(Geometry(2, 4, 6, 9, 3, groups=groups), "complex64", bias=False, seed=groups) for groups in (1, 2)]
+test_grad_14_parts = tries(
+    "GRAD-14", complex_convention_in_parts, lambda c: c in _PARTS, own=_PARTS, extra={"function": "vjp", "wrt": "xw"},
+    throughout=True, minimum=1,
+)  # fmt: skip
 _COMPLEX_TWICE = [  # a compiler pays for each; the first ones are without what some surfaces lack
     *(
         Case(Geometry(2, 4, 6, 9, 3, stride, dilation, groups, (pad, pad)), "complex64", bias=False, seed=seed)
@@ -318,10 +353,13 @@ _COMPLEX_TWICE = [  # a compiler pays for each; the first ones are without what 
     ),
     *(replace(case, bias=False) for case in complex_modes()),
 ]
-test_grad_13_complex = tries(
-    "GRAD-13", complex_convention_of_second, lambda c: c in _COMPLEX_TWICE, own=_COMPLEX_TWICE,
-    extra={"function": "vjp_of_vjp", "wrt": "xw"}, throughout=True, minimum=1,
-)  # fmt: skip
+_complex_twice = partial(
+    tries, "GRAD-13", telling=lambda c: c in _COMPLEX_TWICE, own=_COMPLEX_TWICE, throughout=True, minimum=1
+)
+test_grad_13_complex = _complex_twice(complex_convention_of_second, extra={"function": "vjp_of_vjp", "wrt": "xw"})
+test_grad_13_complex_tangents = _complex_twice(
+    complex_convention_of_tangents, extra={"function": "jvp_of_vjp", "wrt": "xw"}
+)
 
 
 _ONE_TERM = [Case(Geometry(1, c_in, 3, 3, 3), seed=c_in) for c_in in (1, 2)]  # gb of one pass is its cotangent
@@ -416,6 +454,9 @@ test_grad_17_bounds = tries(
     "GRAD-17", accumulated_within, few_terms, prepare=recipe("gaussian"), extra={"function": "accumulated"},
     sampled=True,
 )  # fmt: skip
+test_grad_17_range = tries(
+    "GRAD-17", accumulated_within, few_terms, prepare=recipe("wide"), extra={"function": "accumulated"}, sampled=True
+)
 test_grad_17_over_shapes = tries(
     "GRAD-17", accumulated_over_shapes_is_exact, _adds_up_over_shapes, extra={"function": "accumulated"}, sampled=True
 )
@@ -495,6 +536,10 @@ test_grad_16_second_vjp = tries(
     "GRAD-16", tied_second_vjp, lambda c: c in _TIED_TWICE, own=_TIED_TWICE,
     extra={"function": "vjp_of_vjp", "wrt": "xw", "rule": "tied"}, minimum=1,
 )  # fmt: skip
+_TIED_COMPLEX = [replace(_tie(case), dtype="complex64") for case in islice(_tied_cases(), 0, None, 3)]
+test_grad_16_complex = tries(
+    "GRAD-16", tied_forward, lambda c: c in _TIED_COMPLEX, own=_TIED_COMPLEX, extra={"rule": "tied"}, minimum=1
+)
 test_grad_16_forward, test_grad_16_vjp, test_grad_16_jvp = (
     tries(
         "GRAD-16", body, _is_tied, own=_tied_cases(), prepare=_tie,

@@ -322,6 +322,33 @@ def every_layout_in_second_derivatives(surface: Surface, case: Case) -> None:
             judge.equal(require(got, name), want[name], f"d<u, g{slot}>/d{name} of {case.layout} operands")
 
 
+def layout_of_one_operand(surface: Surface, case: Case) -> None:
+    """So are the gradients where x, w or the cotangent alone is laid out otherwise, its values being of that layout."""
+    plain = replace(case, layout="contiguous")
+    for name in ("x", "w", "cotangent"):
+        given = replace(operands(plain), **{name: getattr(operands(case), name)})
+        call = call_of(plain, given, "vjp", operand_names(case))
+        results = surface.answer(replace(call, layouts={name: case.layout})).results
+        for (of, want), got in zip(oracle.gradients(case, given).items(), results, strict=True):
+            judge.equal(require(got, of), want, f"g{of} of {name} {case.layout} and the others not")
+
+
+def layout_of_one_tangent(surface: Surface, case: Case) -> None:
+    """So is the tangent of y where x, w or the tangent of one alone is laid out otherwise."""
+    plain = replace(case, layout="contiguous")
+    for name, is_tangent in product("xw", (False, True)):
+        given, other = operands(plain), operands(case)
+        if is_tangent:
+            given = replace(given, tangents={**given.tangents, name: other.tangents[name]})
+        else:
+            given = replace(given, **{name: getattr(other, name)})
+        laid_out = f"{name}_tangent" if is_tangent else name
+        call = replace(call_of(plain, given, "jvp", operand_names(case)), layouts={laid_out: case.layout})
+        got = require(surface.answer(call).results[0], "the tangent")
+        want = oracle.tangent(case, given, operand_names(case))
+        judge.equal(got, want, f"the tangent of {laid_out} {case.layout} and the others not")
+
+
 _WAYS = (  # past which the operands may be taken for what they are not: one item, one tap, a channel a group
     Geometry(1, 4, 5, 6, 1), Geometry(3, 4, 4, 6, 1),
     Geometry(1, 4, 4, 9, 3, groups=4), Geometry(1, 6, 4, 9, 2, groups=2), Geometry(2, 3, 2, 9, 3),
@@ -339,6 +366,12 @@ _PADDED_OUT = [  # what a mode shows is read from memory once more, forwards and
 ]
 _in_memory = partial(tries, telling=_exact_in_broadcast, own=_LAID_OUT + _PADDED_OUT, prepare=_laid_out)
 test_inv_6_forward = _in_memory("INV-6", every_layout)
+_ONE_LAID_OUT = [Case(Geometry(3, 3, 2, 9, 3), bias=False, layout=layout) for layout in LAYOUTS[1:]]
+_of_one_operand = partial(tries, "INV-6", telling=lambda c: c in _ONE_LAID_OUT, own=_ONE_LAID_OUT, minimum=1)
+test_inv_6_one_operand = _of_one_operand(layout_of_one_operand, extra={"function": "vjp", "wrt": "xw"})
+test_inv_6_one_tangent = _of_one_operand(layout_of_one_tangent, extra={"function": "jvp", "wrt": "xw"})
+_LAID_OUT_COMPLEX = [Case(_WAYS[-1], "complex64", bias=False, layout=layout) for layout in LAYOUTS[1:]]
+test_inv_6_complex = tries("INV-6", every_layout, lambda c: c in _LAID_OUT_COMPLEX, own=_LAID_OUT_COMPLEX, minimum=1)
 test_inv_6_gradients = _in_memory("INV-6", every_layout_in_gradients, extra=VJP)
 test_inv_6_tangents = _in_memory(
     "INV-6", every_layout_in_tangents, extra={"function": "jvp", "wrt": "xwb"}, sampled=True

@@ -16,7 +16,7 @@ from conv1d_cts.conformance.check import tries
 from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.maps import Level, Map
 from conv1d_cts.conformance.outcomes import mapped, of_operands, refused_alike
-from conv1d_cts.conformance.recipes import exact_in_sums, operands
+from conv1d_cts.conformance.recipes import Operands, exact_in_sums, operands
 from conv1d_cts.conformance.special import agrees_around, with_a_special_value
 from conv1d_cts.conformance.values import operand_names, small_zeros
 from conv1d_cts.spec.geometry import Geometry
@@ -47,6 +47,10 @@ _NESTED = tuple(
 _EMPTY = tuple((Level(over, 0),) for over in ("x", "w", "xw", "b", "xwb"))
 # Extents of y that differ, and that are alike: by its length the axis of a map may be taken for one of them.
 _EXTENTS = (Case(Geometry(3, 2, 4, 7, 3), seed=1), Case(Geometry(3, 3, 3, 3, 1), seed=2))
+_REAL = (
+    *_SIMPLE, *(replace(case, dtype="float64") for case in _SIMPLE),
+    *(Case(Geometry(2, 3, 4, 7, 1), dtype, bias=False) for dtype in ("float32", "float64")),
+)  # fmt: skip
 _RULES = 16  # malformed calls of a clause
 _TRIED = 4  # ways of all to map one case: a compiler pays for each
 
@@ -60,7 +64,9 @@ def _ways(case: Case, ways: tuple[tuple[Level, ...], ...], most: int) -> list[Ma
 
 def _is_the_loop(surface: Surface, mapping: Map) -> None:
     got = require(surface.answer(mapping.call()).results[0], "the map")
-    judge.equal(got, mapping.want(), f"vmap over {' of vmap over '.join(level.over for level in mapping.levels)}")
+    what = f"vmap over {' of vmap over '.join(level.over for level in mapping.levels)}"
+    judge.equal(got, mapping.want(), what)
+    judge.same_dtype(got, mapping.case.dtype, what)
 
 
 def vmap_is_a_loop(surface: Surface, case: Case) -> None:
@@ -78,24 +84,30 @@ def long_vmap_is_a_loop(surface: Surface, case: Case) -> None:
 def special_values_in_a_map(surface: Surface, case: Case) -> None:
     """A NaN or an infinity in one call of a map is where that call has it, and in no other one."""
     sets = [operands(case), *with_a_special_value(case)]
-    for given, got in zip(sets, _over_x(surface, case, [given.x for given in sets]), strict=True):
+    for given, got in zip(sets, _mapped(surface, case, "x", sets), strict=True):
         agrees_around(case, given, got, "y of a map")
 
 
 def far_apart_in_a_map(surface: Surface, case: Case) -> Accuracy:
-    """On real data each call of a map is within its own bound, beside calls on samples of other magnitudes."""
-    given, apart = operands(case), 2.0 ** (6 if case.dtype == "float16" else 40)
-    sets = [replace(given, x=(given.x * given.x.dtype.type(scale))) for scale in (1 / apart, 1, apart)]
-    bound = [bounds.forward(case, one, bounds.UNIT_ROUNDOFF[case.dtype]) for one in sets]
-    got = _over_x(surface, case, [one.x for one in sets])
-    return judge.worst([judge.within(y, right, "y of a map") for y, right in zip(got, bound, strict=True)])
+    """On real data each call of a map, over x, w or both, is within its own bound, beside calls of other magnitudes."""
+    given, apart, found = operands(case), 2.0 ** (6 if case.dtype == "float16" else 40), []
+    for over in ("x", "w", "xw"):
+        sets = [
+            replace(given, **{over[0]: getattr(given, over[0]) * given.x.dtype.type(s)}) for s in (1 / apart, 1, apart)
+        ]
+        for y, one in zip(_mapped(surface, case, over, sets), sets, strict=True):
+            found.append(
+                judge.within(y, bounds.forward(case, one, bounds.UNIT_ROUNDOFF[case.dtype]), f"y of a map over {over}")
+            )
+    return judge.worst(found)
 
 
-def _over_x(surface: Surface, case: Case, samples: list[Array]) -> Array:
-    """The results (M, N, O, L_out) of a map over so many x, on its first axis."""
-    call = call_of(case, operands(case), "vmap", "x")
-    stacked = {**call.arrays, "x": np.stack(samples)}
-    return require(surface.answer(replace(call, axes=((0,),), arrays=stacked)).results[0], "the map")
+def _mapped(surface: Surface, case: Case, over: str, sets: list[Operands]) -> Array:
+    """The results (M, N, O, L_out) of a map over so many of the operands named, on their first axes."""
+    call = call_of(case, operands(case), "vmap", over)
+    stacked = {name: np.stack([getattr(one, name) for one in sets]) for name in over}
+    call = replace(call, axes=((0,) * len(over),), arrays={**call.arrays, **stacked})
+    return require(surface.answer(call).results[0], "the map")
 
 
 def vmap_as_long_as_an_extent(surface: Surface, case: Case) -> None:
@@ -150,7 +162,8 @@ def vmap_over_nothing(surface: Surface, case: Case) -> None:
 
 
 _VMAP: dict[str, Fact] = {"function": "vmap"}
-test_inv_17_vmap = tries("INV-17", vmap_is_a_loop, small_zeros, own=_NAMED, extra=_VMAP, sampled=True)
+_WHOLE = [Case(Geometry(2, 2, 3, 7, 2), dtype, seed=seed) for seed, dtype in enumerate(("int8", "int32", "uint8"))]
+test_inv_17_vmap = tries("INV-17", vmap_is_a_loop, small_zeros, own=[*_NAMED, *_WHOLE], extra=_VMAP, sampled=True)
 test_inv_17_long_vmap = tries(
     "INV-17", long_vmap_is_a_loop, lambda c: c in _SIMPLE, own=_SIMPLE, extra=_VMAP, minimum=1
 )
@@ -175,14 +188,18 @@ test_inv_17_gradients_of_a_map = tries(
 test_inv_17_vmap_over_nothing = tries(
     "INV-17", vmap_over_nothing, small_zeros, extra={**_VMAP, "rule": "size 0"}, sampled=True, may_refuse=True
 )
+_NOTHING = (Case(Geometry(0, 2, 3, 9, 3)), Case(Geometry(2, 2, 3, 2, 3)))
+test_inv_17_of_nothing = tries(
+    "INV-17", vmap_is_a_loop, lambda c: c in _NOTHING, own=_NOTHING, extra=_VMAP, may_refuse=True, minimum=0
+)
 test_inv_17_special_values = tries(
     "INV-17", special_values_in_a_map, lambda c: c in _SIMPLE, own=_SIMPLE, extra=_VMAP, minimum=1
 )
 test_inv_17_bounds = tries(
     "INV-17",
     far_apart_in_a_map,
-    lambda c: replace(c, recipe="lattice") in _SIMPLE,
-    own=_SIMPLE,
+    lambda c: replace(c, recipe="lattice") in _REAL,
+    own=_REAL,
     prepare=recipe("gaussian"),
     extra=_VMAP,
     minimum=1,

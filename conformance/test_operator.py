@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from conv1d_cts.conformance import judge, oracle
-from conv1d_cts.conformance.backend import Surface, Violation, require
+from conv1d_cts.conformance.backend import Surface, require
 from conv1d_cts.conformance.beyond import Beyond, rows_beyond
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
@@ -24,7 +24,7 @@ from conv1d_cts.conformance.edges import (
     pointwise_blocks,
     taps,
 )
-from conv1d_cts.conformance.recipes import lattice_fits, operands
+from conv1d_cts.conformance.recipes import in_parts, lattice_fits, operands
 from conv1d_cts.conformance.values import (
     LARGE,
     as_complex,
@@ -38,6 +38,7 @@ from conv1d_cts.conformance.values import (
     past_16_bits,
     with_bias,
 )
+from conv1d_cts.spec.geometry import Geometry
 
 
 def _zeros(case: Case) -> bool:
@@ -105,21 +106,44 @@ test_op_10_complex = tries(
     own=one_long(), prepare=as_complex, sampled=True
 )  # fmt: skip
 
+
+def complex_in_parts(surface: Surface, case: Case) -> None:
+    """Y is exact where operands are real or imaginary throughout, in a tap, or but for a sample."""
+    for given in in_parts(operands(case)):
+        judge.equal(surface.conv1d(case, given), oracle.forward(case, given), "y of real or imaginary operands")
+
+
+_PARTS = [  # the first ones are without what some surfaces lack
+    Case(geometry, dtype, bias=False, seed=seed)
+    for dtype in ("complex64", "complex128")
+    for seed, geometry in enumerate(
+        (Geometry(2, 2, 3, 9, 4), Geometry(2, 4, 6, 9, 2, 2, groups=2), Geometry(1, 3, 3, 9, 3, groups=3))
+    )
+]
+test_op_10_parts = tries("OP-10", complex_in_parts, lambda c: c in _PARTS, own=_PARTS, minimum=1)
+
 _INTEGER_DTYPES = ("int8", "int16", "int32", "int64", "uint8")
 
 
 def integer_arithmetic(surface: Surface, case: Case) -> str:
-    """What becomes of integers: refused, or exact; anything else is named."""
-    try:
-        forward_is_exact(surface, case)
-    except Violation as violation:
-        return f"{case.dtype}: {violation}"
+    """What becomes of integers: refused, or exact and of their dtype, as all of the ways to compute them are here."""
+    forward_is_exact(surface, case)
+    dtype_is_kept(surface, case)
     return f"{case.dtype}: exact"
 
 
+_PACKED = tuple(  # integers that kernels pack, shift or pair: padded, dilated, in groups, depthwise, in long rows
+    Case(geometry, bias=seed % 2 == 0, seed=seed)
+    for seed, geometry in enumerate((
+        Geometry(1, 4, 4, 20, 3, dilation=3, padding=(2, 2)), Geometry(1, 3, 6, 20, 3, groups=3),
+        Geometry(1, 2, 4, 40, 5), Geometry(2, 8, 4, 9, 3, groups=2, padding=(1, 2)), Geometry(2, 4, 4, 9, 3, stride=2),
+    ))
+)  # fmt: skip
+
+
 def _integers(cases: tuple[Case, ...]) -> Iterator[Case]:
-    """The zero-padded cases of the pool in each integer dtype."""
-    zeros = [case for case in cases if _zeros(case)]
+    """The zero-padded cases of the pool in each integer dtype, and those that kernels of integers pack."""
+    zeros = [*_PACKED, *(case for case in cases if _zeros(case))]
     for dtype in _INTEGER_DTYPES:
         yield from (replace(case, dtype=dtype) for case in zeros if lattice_fits(case.geometry, dtype))
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from conv1d_cts.adapters.conditions import Fact
-from conv1d_cts.conformance import huge, malformed
+from conv1d_cts.conformance import huge, judge, malformed, oracle
 from conv1d_cts.conformance.backend import Flaw, Surface, Violation, call_of
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
+from conv1d_cts.conformance.edges import named_pads
 from conv1d_cts.conformance.malformed import Malformed
 from conv1d_cts.conformance.outcomes import of_each_clause, refused_alike, through
 from conv1d_cts.conformance.pool import evenly
@@ -16,6 +17,7 @@ from conv1d_cts.conformance.recipes import SIGNIFICAND_BITS, operands
 from conv1d_cts.conformance.test_shapes import empty
 from conv1d_cts.conformance.values import non_empty, operand_names
 from conv1d_cts.spec.geometry import Geometry
+from conv1d_cts.spec.padding import PADDING_MODES
 
 _EVAL_SHAPE: dict[str, Fact] = {"function": "eval_shape"}
 # One geometry: dtypes of as many bytes are told apart by their names alone.
@@ -36,6 +38,13 @@ def shape_without_data(surface: Surface, case: Case) -> None:
         raise Violation(said, case.dtype, dtype, Flaw("dtype", want=case.dtype))
 
 
+def right_after_its_shape(surface: Surface, case: Case) -> None:
+    """Y is right where its shape was asked for first: what was planned without data is planned for data."""
+    given = operands(case)
+    surface.answer(call_of(case, given, "eval_shape", operand_names(case)))
+    judge.equal(surface.conv1d(case, given), oracle.forward(case, given), "y, its shape having been asked for")
+
+
 def _nothing(cases: tuple[Case, ...]) -> Iterator[Case]:
     """Each extent 0 in turn, and whatever else of the cases has nothing to compute."""
     for extent in ("n", "length", "c_in", "c_out"):
@@ -50,10 +59,23 @@ def _malformed(cases: tuple[Case, ...]) -> Iterator[Malformed]:
     yield from (call for call in calls if call.program == "conv1d" and call.base in malformed.EMPTY)
 
 
-test_shape_9_without_data = tries("SHAPE-9", shape_without_data, non_empty, extra=_EVAL_SHAPE, sampled=True)
+test_shape_9_without_data = tries(
+    "SHAPE-9", shape_without_data, non_empty, own=named_pads("zeros"), extra=_EVAL_SHAPE, sampled=True
+)
 test_shape_9_dtypes = tries(
     "SHAPE-9", shape_without_data, lambda c: c in _DTYPES, own=_DTYPES, extra=_EVAL_SHAPE, minimum=1
 )
+_PLANNED = (
+    *(Case(Geometry(2, 2, 3, 8, 3, padding=pads), bias=False) for pads in ((1, 1), "same")),
+    *(
+        Case(Geometry(2, 2, 3, 8, 3, padding=(2, 3)), padding_mode=mode, padding_value=1.5 if mode == "constant" else 0)
+        for mode in PADDING_MODES
+    ),
+)
+test_shape_9_planned = tries(
+    "SHAPE-9", right_after_its_shape, lambda c: c in _PLANNED, own=_PLANNED, extra=_EVAL_SHAPE, minimum=1,
+    in_a_row=True,
+)  # fmt: skip
 test_shape_9_nothing = as_test(
     Check("SHAPE-9", shape_without_data, _nothing, _EVAL_SHAPE, may_refuse=True, sampled=True)
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from itertools import chain, product
 from typing import Any
 
@@ -16,7 +17,7 @@ from conv1d_cts.conformance.check import tries
 from conv1d_cts.conformance.edges import long_filters, named_pads, wide_pads
 from conv1d_cts.conformance.isolation.arrange import LAYOUTS, SHARING
 from conv1d_cts.conformance.recipes import Operands, operands
-from conv1d_cts.conformance.special import SPECIAL, chosen_place, is_right_elsewhere, shows_every_nan
+from conv1d_cts.conformance.special import SPECIAL, agrees_around, chosen_place, is_right_elsewhere, shows_every_nan
 from conv1d_cts.conformance.values import VJP, largest_extent, non_empty, operand_names, read_samples, with_bias
 from conv1d_cts.spec.geometry import Geometry
 from conv1d_cts.spec.padding import PADDING_MODES
@@ -29,7 +30,7 @@ _MODES = [mode for mode in PADDING_MODES if mode != "zeros"]
 _BESIDE = {"x": ("w", "b", "cotangent"), "w": ("x", "b", "cotangent"), "b": (), "cotangent": ("x", "w")}
 
 
-def _placed(case: Case, name: str, *values: float) -> Operands:
+def _placed(case: Case, name: str, *values: complex) -> Operands:
     """The case's operands with `values` at chosen places of one of them, the others scaled below 1.
 
     So the largest finite number in the place of an infinity stays finite, and is seen.
@@ -66,6 +67,13 @@ def nan_reaches_its_readers(surface: Surface, case: Case) -> None:
     """Every output whose window reads the NaN is NaN."""
     given = _placed(case, "x", np.nan)
     shows_every_nan(surface.conv1d(case, given), _oracle(case, given), "y")
+
+
+def complex_nan_is_seen(surface: Surface, case: Case) -> None:
+    """So is every output that reads a number of which one part is NaN, and no other is changed."""
+    for value in (complex(np.nan, 1), complex(1, np.nan)):
+        given = _placed(case, "x", value)
+        agrees_around(case, given, surface.conv1d(case, given), f"y around {value}")
 
 
 def others_are_untouched(surface: Surface, case: Case) -> None:
@@ -118,8 +126,24 @@ _LAID_OUT = [
         *((layout, 1) for layout in LAYOUTS if layout not in SHARING), *(("repeated", seed) for seed in range(5))
     )
 ]  # fmt: skip
-test_val_1_nan_is_seen = tries("VAL-1", nan_reaches_its_readers, _small_zeros, own=_LAID_OUT)
-test_val_2_nothing_else_is = tries("VAL-2", others_are_untouched, _small_zeros, own=[*long_filters(), *_LAID_OUT])
+_COUNTS = [  # who looks for what is above 0, as after a ReLU, or below, finds no NaN
+    Case(geometry, dtype, bias=False, recipe="whole", seed=seed)
+    for dtype in ("float32", "float64")
+    for seed, geometry in enumerate(
+        (Geometry(2, 2, 3, 9, 3), Geometry(2, 4, 4, 12, 2, 2, groups=2), Geometry(1, 3, 2, 7, 1))
+    )
+]
+test_val_1_nan_is_seen = tries("VAL-1", nan_reaches_its_readers, _small_zeros, own=[*_LAID_OUT, *_COUNTS])
+_COMPLEX = [
+    Case(geometry, "complex64", bias=False, seed=seed)
+    for seed, geometry in enumerate(
+        (Geometry(2, 2, 3, 9, 3), Geometry(2, 4, 4, 12, 2, 2, groups=2), Geometry(1, 3, 2, 7, 1))
+    )
+]
+test_val_1_complex = tries("VAL-1", complex_nan_is_seen, lambda c: c in _COMPLEX, own=_COMPLEX, minimum=1)
+test_val_2_nothing_else_is = tries(
+    "VAL-2", others_are_untouched, _small_zeros, own=[*long_filters(), *_LAID_OUT, *_COUNTS]
+)
 test_val_2_modes = tries(
     "VAL-2",
     edges_are_shown_as_they_are,
@@ -238,7 +262,7 @@ def acts_on(judged: str, name: str, *values: float) -> Callable[[Surface, Case],
 
 test_val_7_cotangent = tries(
     "VAL-7", acts_on("xwb", "cotangent", np.nan, np.inf, -np.inf), _unpadded,
-    own=_LAID_OUT, extra=VJP,
+    own=[*_LAID_OUT, *_COUNTS], extra=VJP,
 )  # fmt: skip
 test_val_7_cotangent_at_padding = tries(  # but gw, whose taps meet padded positions: VAL-6
     "VAL-7", acts_on("xb", "cotangent", np.nan, np.inf),
@@ -259,8 +283,9 @@ test_val_9_zero_cotangents_on_weights = tries(
 test_val_9_zero_cotangents_on_samples = tries(
     "VAL-9", zeros_switch_no_gradient_off("w", "x", "cotangent"), _small_zeros, extra=VJP
 )
-test_val_9_weight = tries("VAL-9", acts_on("x", "w", np.nan, np.inf), _small_zeros, own=_LAID_OUT, extra=VJP)
-test_val_9_sample = tries("VAL-9", acts_on("w", "x", np.nan, np.inf), _small_zeros, own=_LAID_OUT, extra=VJP)
+_acting = partial(tries, "VAL-9", telling=_small_zeros, own=[*_LAID_OUT, *_COUNTS], extra=VJP)
+test_val_9_weight = _acting(acts_on("x", "w", np.nan, np.inf))
+test_val_9_sample = _acting(acts_on("w", "x", np.nan, np.inf))
 
 
 def unread_stay_out_of_gw(surface: Surface, case: Case) -> None:

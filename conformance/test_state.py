@@ -10,16 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from conv1d_cts.adapters.conditions import Fact
 from conv1d_cts.conformance import bounds, judge, oracle
 from conv1d_cts.conformance.backend import Answer, Call, Refused, Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
 from conv1d_cts.conformance.recipes import Operands, operands
-from conv1d_cts.conformance.together import call_of_values, other_precision
+from conv1d_cts.conformance.together import call_of_all, call_of_values, other_precision
 from conv1d_cts.conformance.values import VJP, answers, non_empty, operand_names, small_zeros
 from conv1d_cts.spec.geometry import Geometry
 
 Judge = Callable[[Case, Answer, str], None]  # raises Violation where the results of that call are not right
+_COMPILED: dict[str, Fact] = {"function": "compiled"}
 _CALLS, _MANY = 9, 33  # of one shape, for INV-8: more than the buffers of most rings, and of large ones
 _SETTLED = (  # cases whose neighbours are all tried, most of them without what a backend may lack
     Case(Geometry(2, 2, 3, 23, 5), bias=False),
@@ -178,14 +180,18 @@ def right_after_others(
     return body
 
 
-def arrays_are_read_again(surface: Surface, case: Case) -> None:
-    """Operands that are written to between calls, as an optimizer does, count as they are at each call.
+def arrays_are_read_again(program: str) -> Callable[[Surface, Case], None]:
+    """A body: operands that are written to between calls, as an optimizer does, count as they are at each call.
 
     All is written, then the last part of each alone, then all again.
     """
-    steps, call = _written(case, "written_to")
-    for step, (given, got) in enumerate(zip(steps, surface.answer(call).results, strict=True)):
-        judge.equal(require(got, "y"), oracle.forward(case, given), f"y after {step} writes to the operands")
+
+    def body(surface: Surface, case: Case) -> None:
+        steps, call = _written(case, program)
+        for step, (given, got) in enumerate(zip(steps, surface.answer(call).results, strict=True)):
+            judge.equal(require(got, "y"), oracle.forward(case, given), f"y after {step} writes to the operands")
+
+    return body
 
 
 def arrays_are_read_again_in_gradients(surface: Surface, case: Case) -> None:
@@ -243,6 +249,15 @@ def results_stay(surface: Surface, case: Case) -> None:
         )
 
 
+def compiled_results_stay(surface: Surface, case: Case) -> None:
+    """The same of functions compiled each for itself, the results of which are alike in shape."""
+    cases = [replace(case, seed=case.seed + offset) for offset in range(3)]
+    for one, answer in zip(cases, answers(surface, [call_of_all([c], "compiled") for c in cases]), strict=True):
+        got, later = require(answer.results[0], "y"), require(answer.later[0], "y")
+        judge.equal(got, oracle.forward(one, operands(one)), "compiled y")
+        judge.same_bits(later, got, "y of a compiled function, read again after others were called,")
+
+
 def gradients_stay(surface: Surface, case: Case) -> None:
     """The same of gradients."""
     names = operand_names(case)
@@ -283,8 +298,12 @@ _written_over = partial(
 )  # fmt: skip
 test_inv_7_no_state = tries("INV-7", no_state_is_left, small_zeros, sampled=True)
 test_inv_7_written_to = tries(
-    "INV-7", arrays_are_read_again, small_zeros, own=_HEAVY, sampled=True, may_refuse=True, minimum=0
+    "INV-7", arrays_are_read_again("written_to"), small_zeros, own=_HEAVY, sampled=True, may_refuse=True, minimum=0
 )
+test_inv_19_written_to = tries(
+    "INV-19", arrays_are_read_again("compiled_written_to"), lambda c: c in _HEAVY, own=_HEAVY, extra=_COMPILED,
+    costly=True, may_refuse=True, minimum=0,
+)  # fmt: skip
 test_inv_7_written_to_in_gradients = tries(
     "INV-7", arrays_are_read_again_in_gradients, small_zeros, own=_HEAVY, extra=VJP, sampled=True, may_refuse=True,
     minimum=0,
@@ -307,4 +326,13 @@ test_inv_7_fills = tries("INV-7", right_after_others(_fills, _exact), lambda c: 
 test_inv_7_precisions = tries("INV-7", right_after_others(_precisions, _within_bounds), small_zeros, sampled=True)
 test_inv_7_gradients = tries("INV-7", no_state_is_left_by_gradients, small_zeros, extra=VJP, sampled=True)
 test_inv_8_results_stay = tries("INV-8", results_stay, small_zeros, own=_SETTLED[:2], sampled=True)
+test_inv_8_compiled_results_stay = tries(
+    "INV-8",
+    compiled_results_stay,
+    lambda c: c in _SETTLED[:2],
+    own=_SETTLED[:2],
+    extra=_COMPILED,
+    costly=True,
+    minimum=1,
+)
 test_inv_8_gradients_stay = tries("INV-8", gradients_stay, small_zeros, own=_SETTLED[:2], extra=VJP, sampled=True)

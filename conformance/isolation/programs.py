@@ -226,6 +226,12 @@ def written_to(task: Task) -> list[Native]:
     return [task.apply() for _ in _written(task.primals(), task.sets())]
 
 
+def compiled_written_to(task: Task) -> list[Native]:
+    """The same of one function compiled once."""
+    compiled_function, primals = task.adapter.compile(task.function()), task.primals()
+    return [compiled_function(*primals) for _ in _written(primals, task.sets())]
+
+
 def written_to_vjp(task: Task) -> list[Native]:
     """The gradients for each set of operands, constants too, and cotangents, likewise in the arrays of the first."""
     everything = replace(task, wrt="".join(name for name in "xwb" if task.arrays[name] is not None))
@@ -303,6 +309,7 @@ PROGRAMS: dict[str, Callable[[Task], list[Native]]] = {
     "vjp_through_compiled": vjp_through_compiled,
     "compiled_jvp": compiled_jvp,
     "written_to": written_to,
+    "compiled_written_to": compiled_written_to,
     "written_to_vjp": written_to_vjp,
     "written_over": written_over,
     "at_once": at_once,

@@ -120,10 +120,13 @@ def _bounded(judged: bounds.Judged) -> dict[str, Any]:
 
 
 def _is_portable(example: Malformed) -> bool:
-    """Whether every language can say the call: forward, in integers and words."""
+    """Whether every language can say the call: forward, small and real, in integers and words."""
     values = [v for value in example.attributes.values() for v in (value if isinstance(value, tuple) else (value,))]
-    return example.program == "conv1d" and all(
-        isinstance(v, str) or (type(v) is int and abs(v) <= _LARGEST_INTEGER) for v in values
+    real = _fits(example.base) and not any(dtype.startswith("complex") for dtype in example.dtypes.values())
+    return (
+        example.program == "conv1d"
+        and real
+        and all(isinstance(v, str) or (type(v) is int and abs(v) <= _LARGEST_INTEGER) for v in values)
     )
 
 
