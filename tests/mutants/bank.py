@@ -129,6 +129,18 @@ CHAPTER_FILES = (
     "blind.frontend_calls",
     "blind.frontend_gradients",
     "blind.frontend_layouts",
+    "blind.planner_graph",
+    "blind.planner_memory",
+    "blind.planner_schedule",
+    "blind.dtypes_complex",
+    "blind.dtypes_floats",
+    "blind.dtypes_integers",
+    "blind.ports_conventions",
+    "blind.ports_gradients",
+    "blind.ports_operators",
+    "blind.generated_backward",
+    "blind.generated_tiles",
+    "blind.generated_wrappers",
 )
 for _file in CHAPTER_FILES:
     import_module(f"tests.mutants.{_file}")
