@@ -203,8 +203,8 @@ def row(tallies: list[Tally]) -> dict[str, Any]:
     wholly outside the limits, says nothing beside others, and no more does one that found nothing to tell and need not.
     What was left out is in the counts.
     """
-    bound = [t for t in tallies if t.minimum or t.verdict != "vacuous"] or tallies
-    answered = [t for t in bound if t.verdict not in ("refused", "unsupported")] or bound
+    obliged = [t for t in tallies if t.minimum or t.verdict != "vacuous"] or tallies
+    answered = [t for t in obliged if t.verdict not in ("refused", "unsupported")] or obliged
     worst = min(answered, key=lambda t: VERDICTS.index(t.verdict))
     counts: Counter[str] = sum((t.counts for t in tallies), Counter())
     findings: Counter[str] = sum((t.findings for t in tallies), Counter())

@@ -315,7 +315,7 @@ def _every_exponent(case: Case, name: str, subnormal: bool = True) -> Operands:
     shape = getattr(given, name).shape
     drawn = rng.uniform(1, 2 - 2**-7, shape) * rng.choice([-1, 1], shape)
     spread = np.ldexp(drawn, rng.integers(lowest, highest, shape, endpoint=True)).astype(given.x.dtype)
-    spread.flat[0] = subnormal and bounds.smallest_subnormal(case.dtype)
+    spread.flat[0] = bounds.smallest_subnormal(case.dtype) if subnormal else 0
     one = Operands(np.ones_like(given.x), np.ones_like(given.w), None, np.ones_like(given.cotangent))
     return replace(one, **{name: spread})
 
