@@ -18,7 +18,13 @@ Array = np.ndarray[Any, Any]
 Judged = tuple[Array, Array]  # the value, as near to exact as the oracle comes, and the bound on an honest error
 Answers = Callable[[Case, Operands, Forms], dict[str, Array]]
 
-UNIT_ROUNDOFF = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float32": 2.0**-24, "float64": 2.0**-53}
+UNIT_ROUNDOFF = {
+    "bfloat16": 2.0**-8,
+    "float16": 2.0**-11,
+    "float32": 2.0**-24,
+    "float64": 2.0**-53,
+    "complex64": 2.0**-24,
+}
 
 
 def forward(case: Case, given: Operands, accumulate: float) -> Judged:

@@ -54,6 +54,7 @@ def wide_pads(mode: str) -> Iterator[Case]:
             yield Case(Geometry(2, 2, 3, length, 3, padding=pads), "float32", True, mode, value, seed=pad)
     for pad in (65, 130, 260):
         yield Case(Geometry(1, 1, 2, pad + 1, 3, padding=(pad, pad)), "float32", True, mode, value, seed=pad)
+    yield Case(Geometry(2, 2, 2, 1100, 3, padding=(3, 2)), "float32", True, mode, value)  # rows past a block
     for pad, (stride, dilation) in zip((6, 7, 8, 11), ((2, 1), (3, 1), (1, 2), (1, 3)), strict=True):
         shortest = pad + max(0, pad - (widest(mode, pad) or pad))
         for pads in ((pad, 0), (pad, pad)):
@@ -193,6 +194,24 @@ def odd_strides() -> Iterator[Case]:
     for stride in range(19, 64, 2):
         windows = 1 + stride % 5
         yield Case(Geometry(1, 1, 2, windows * stride + (stride % 4 == 3) + 1, 1, stride), seed=stride)
+
+
+def long_strided_rows() -> Iterator[Case]:
+    """Strides that divide long inputs but for a sample: a quotient that is a little too large gives a window more."""
+    for stride in (3, 7, 11, 13, 19, 23, 29, 37, 43, 53, 61):
+        yield Case(Geometry(1, 1, 1, 60_000 // stride * stride - 1 + 2, 2, stride), bias=False, seed=stride)
+
+
+def half_rows() -> Iterator[Case]:
+    """Halves in rows as long as tiles, of several taps and an odd channel: long for their lattice, and exact in y."""
+    for dtype, l_out in product(("bfloat16", "float16"), (130, 161, 200, 260)):
+        yield Case(Geometry(1, 3, 2, l_out + 2, 3), dtype, bias=False, seed=l_out)
+
+
+def uneven_blocks() -> Iterator[Case]:
+    """Channels that fill the blocks of a kernel, padded more on one side than on the other, plain and strided."""
+    for (c_in, c_out), pads, stride in product(((16, 32), (32, 16), (32, 64)), ((1, 2), (2, 0), (0, 1)), (1, 2)):
+        yield Case(Geometry(1, c_in, c_out, 11, 3, stride, padding=pads), seed=stride)
 
 
 def long_complex_rows() -> Iterator[Case]:

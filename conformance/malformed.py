@@ -17,7 +17,7 @@ from conv1d_cts.conformance.isolation.wire import dtype_of
 from conv1d_cts.conformance.pool import evenly
 from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.spec.geometry import Geometry
-from conv1d_cts.spec.padding import widest
+from conv1d_cts.spec.padding import PADDING_MODES, widest
 
 # Valid calls to break: a plain one, and one with groups, stride, dilation and padding, the extents all different; and
 # two without a bias, whose channels may be misread, as O is a multiple of C.
@@ -52,6 +52,9 @@ SHORTER = (
     Case(Geometry(2, 4, 6, 5, 5), seed=7),
     Case(Geometry(2, 4, 12, 9, 3), seed=8),
 )
+# Valid calls of one tap, which are products of matrices, where channels and dtypes may follow other rules.
+SINGLE_TAPS = (Case(Geometry(2, 4, 6, 9, 1), bias=False, seed=25),)
+_OF_HALVES = tuple(replace(BASES[0], dtype=dtype) for dtype in ("float16", "bfloat16"))
 # Valid calls so large that a backend may take another way: many taps, blocks of channels, many samples.
 LARGER = (
     Case(Geometry(2, 3, 4, 60, 25), seed=17),
@@ -172,7 +175,7 @@ def channels() -> Iterator[Malformed]:
             "one channel": lambda g: (g.n, 1, g.length),
             "channels last": lambda g: (g.n, g.length, g.c_in),
         },
-        BASES + EMPTY + LARGER,
+        BASES + EMPTY + LARGER + SINGLE_TAPS,
     )
     yield from _shaped(
         "w",
@@ -181,7 +184,7 @@ def channels() -> Iterator[Malformed]:
             "one channel": lambda g: (g.c_out, 1, g.kernel),
             "channels last": lambda g: (g.c_out, g.kernel, g.w_shape[1]),
         },
-        BASES + EMPTY + LARGER,
+        BASES + EMPTY + LARGER + SINGLE_TAPS,
     )
 
 
@@ -234,6 +237,9 @@ def padding() -> Iterator[Malformed]:
             "both 1 - 2^64": (1 - 2**64,) * 2,
         },
     )
+    padded = Case(Geometry(2, 4, 6, 9, 3, padding=(1, 2)), bias=False, seed=23)
+    for mode, (rule, sides) in product(PADDING_MODES[1:], (("lo -1", (-1, 2)), ("hi -1", (1, -1)))):
+        yield from _every_way(Malformed(f"padding {rule}", replace(padded, padding_mode=mode), {"padding": sides}))
 
 
 def _with_bias(bases: Iterable[Case]) -> tuple[Case, ...]:
@@ -258,14 +264,14 @@ def bias() -> Iterator[Malformed]:
             "rank 2, (N, O)": lambda g: (g.n, g.c_out),
             "rank 3, the shape of y": lambda g: g.y_shape,
         },
-        _with_bias(BASES) + SHORTER + LARGER + NOTHING,
+        _with_bias(BASES) + SHORTER + LARGER + NOTHING + _OF_HALVES,
     )
     yield from _shaped("b", {"rank 0": lambda g: (), "rank 2, (1, O)": lambda g: (1, g.c_out)}, MENDABLE)
 
 
 def mixed_dtypes() -> Iterator[Malformed]:
     """One operand of another dtype than the others, wider, narrower and of another kind (ERR-10)."""
-    for base, own in product(BASES + NOTHING, ("float32", "float16", "bfloat16", "float64")):
+    for base, own in product(BASES + NOTHING + SINGLE_TAPS, ("float32", "float16", "bfloat16", "float64")):
         for name, dtype in product("xwb" if base.bias else "xw", ("float64", "float32", "float16", "int32")):
             if dtype != own:
                 case = replace(base, dtype=own)
@@ -287,6 +293,7 @@ def mixed_complex() -> Iterator[Malformed]:
     ):
         for name, other in product("xw", (real, wider)):
             yield Malformed(f"{name} {other}", replace(base, dtype=own), dtypes={name: other})
+        yield Malformed(f"b {real}", replace(base, dtype=own, bias=True), dtypes={"b": real})
 
 
 def names() -> Iterator[Malformed]:
@@ -294,7 +301,7 @@ def names() -> Iterator[Malformed]:
     yield from _with(
         "padding", {"unknown": "sane", "empty": "", "a number": "1", "beginning": "val", "longer": "same_more"}
     )
-    yield from _with("padding_mode", {"unknown": "mirrored", "empty": ""})
+    yield from _with("padding_mode", {"unknown": "mirrored", "longer": "reflected", "empty": ""})
 
 
 def empty_kernel() -> Iterator[Malformed]:

@@ -64,10 +64,10 @@ class Map:
                 stack[index] = gradient
         return want
 
-    def call_of_gradients(self) -> Call:
-        """The call of a map of the gradients of all operands, with a cotangent for each index, on the first axis."""
+    def call_of_gradients(self, slot: str = "") -> Call:
+        """That of a map of the gradients of all operands, or of one, with a cotangent for each index, on axis 0."""
         call = self.call_of_its_gradients()
-        return replace(call, program="mapped_vjp", axes=tuple((*level, 0) for level in call.axes))
+        return replace(call, program="mapped_vjp", slot=slot, axes=tuple((*level, 0) for level in call.axes))
 
     def call_of_its_gradients(self) -> Call:
         """The call of the gradients of the map itself in all operands, the cotangent having the shape of its result."""

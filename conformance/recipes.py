@@ -224,6 +224,20 @@ def operands(case: Case) -> Operands:
     return Operands(x, w, b if case.bias else None, cotangent, Later(lambda: finish(draw_all())))
 
 
+def structured(w: Array) -> Iterator[Array]:
+    """Weights (O,C/g,K) of the kinds that filters have, and that who knows them computes by another way."""
+    mirrored, signs = np.flip(w, -1), np.resize((1, -1), w.shape[-1])
+    first = np.arange(w.shape[-1]) < w.shape[-1] / 2
+    yield np.broadcast_to(w[..., :1], w.shape).copy()
+    yield np.where(first, w, mirrored)
+    yield np.where(first, w, -mirrored)
+    yield (np.abs(w) * signs).astype(w.dtype)
+    for tap in {0, w.shape[-1] // 2, w.shape[-1] - 1}:
+        yield np.where(np.arange(w.shape[-1]) == tap, w, 0).astype(w.dtype)
+    yield np.broadcast_to(w[:1], w.shape).copy()  # all filters alike
+    yield np.broadcast_to(w[:, :1], w.shape).copy()  # all channels alike
+
+
 def in_parts(given: Operands) -> Iterator[Operands]:
     """Complex operands that are real or imaginary, or nearly: who looks at one part alone takes them for real, or 0."""
     imaginary: dict[str, Any] = {}

@@ -51,7 +51,8 @@ def results(macros: Any, surface: str, call: Call) -> str:
     if program == "conv1d":
         return one
     function = f"lambda {wrt}: {one}"
-    gradients = f"lambda {wrt}, c: {_vjp(macros, function, wrt, 'c')}" if "vjp" in program else ""
+    asked = call.slot if program == "mapped_vjp" and call.slot else wrt
+    gradients = f"lambda {wrt}, c: {_vjp(macros, f'lambda {asked}: {one}', asked, 'c')}" if "vjp" in program else ""
     if program == "eval_shape":
         return expand(macros, "eval_shape", function, wrt)
     if program == "vmap":

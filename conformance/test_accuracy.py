@@ -143,6 +143,24 @@ def second_jvp_within(surface: Surface, case: Case) -> Accuracy:
     return judge.worst(found)
 
 
+_COMPLEX = [
+    Case(geometry, "complex64", bias=False, recipe="gaussian", seed=seed)
+    for seed, geometry in enumerate(
+        (Geometry(2, 3, 4, 20, 3), Geometry(1, 4, 6, 20, 2, 2, groups=2), Geometry(1, 8, 3, 70, 9))
+    )
+]
+test_acc_1_complex = tries("ACC-1", forward_within(own_unit), lambda c: c in _COMPLEX, own=_COMPLEX, minimum=1)
+_LONG_DOUBLES = [
+    Case(geometry, "float64", recipe="gaussian", seed=seed)
+    for seed, geometry in enumerate((Geometry(2, 16, 3, 20, 9), Geometry(1, 70, 2, 9, 3), Geometry(1, 2, 3, 90, 40)))
+]
+test_acc_2_long_tangents = tries(
+    "ACC-2", tangent_within, lambda c: c in _LONG_DOUBLES, own=_LONG_DOUBLES, extra={"function": "jvp", "wrt": "xwb"},
+    minimum=1,
+)  # fmt: skip
+test_acc_8_tangents = tries(
+    "ACC-8", tangent_within, few_terms, prepare=recipe("wide"), extra={"function": "jvp", "wrt": "xwb"}, sampled=True
+)
 test_acc_2_tangents = tries(
     "ACC-2", tangent_within, few_terms, prepare=recipe("gaussian"), extra={"function": "jvp", "wrt": "xwb"}
 )

@@ -243,6 +243,33 @@ test_acc_8_wide_exponents_in_gradients = tries(
 )
 
 
+def scaled_tangents(surface: Surface, case: Case) -> None:
+    """Along directions that are powers of two smaller or larger the tangent of y is so many times smaller or larger."""
+    given, names = operands(case), operand_names(case)
+    for power in _POWERS:
+        tangents = {name: _scaled(given.tangents[name], 2.0**power) for name in names}
+        scaled = replace(given, tangents=tangents)
+        got = require(surface.answer(call_of(case, scaled, "jvp", names)).results[0], "the tangent")
+        judge.equal(got, oracle.tangent(case, scaled, names), f"the tangent along directions times 2^{power}")
+
+
+def scaled_cotangents(surface: Surface, case: Case) -> None:
+    """So are the gradients, as of a loss that is scaled."""
+    given, names = operands(case), operand_names(case)
+    for power in _POWERS:
+        scaled = replace(given, cotangent=_scaled(given.cotangent, 2.0**power))
+        want = oracle.gradients(case, scaled)
+        for name, got in surface.vjp(case, scaled, names).items():
+            judge.equal(got, want[name], f"g{name} of a cotangent times 2^{power}")
+
+
+_POWERS = (-60, 40)
+_EXACT = [Case(Geometry(2, 2, 3, 9, 3), dtype, bias=False, seed=2) for dtype in ("float32", "float64", "bfloat16")]
+_of_powers = partial(tries, "ACC-8", telling=lambda c: c in _EXACT, own=_EXACT, minimum=1)
+test_acc_8_scaled_tangents = _of_powers(scaled_tangents, extra={"function": "jvp", "wrt": "xw"})
+test_acc_8_scaled_cotangents = _of_powers(scaled_cotangents, extra={"function": "vjp", "wrt": "xw"})
+
+
 def _in_range(case: Case) -> Within:
     """How a result of uneven operands is judged: float16 alone may overflow on them."""
     return _finite_only if case.dtype == "float16" else judge.within

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
 from conv1d_cts.adapters.conditions import Fact
-from conv1d_cts.conformance import bounds, judge, oracle
+from conv1d_cts.conformance import bounds, judge, malformed, oracle
 from conv1d_cts.conformance.backend import Answer, Array, Refused, Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
@@ -180,8 +181,12 @@ def compiled_gradients_for_any_length(surface: Surface, case: Case) -> None:
 def tangents_of_compiled(surface: Surface, case: Case) -> None:
     """So do the tangents through a compiled function, on other values and lengths, where there are such tangents."""
     cases = [case, replace(case, seed=case.seed + 1), case.with_geometry(length=case.geometry.length + 1)]
-    for one, got in zip(cases, surface.answer(call_of_all(cases, "compiled_jvp")).results, strict=True):
-        want = oracle.tangent(one, along_themselves(operands(one)), operand_names(one))
+    call = call_of_all(cases, "compiled_jvp")
+    of_last = {f"{name}_tangent2": operands(cases[-1]).tangents[name] for name in operand_names(case)}
+    results = surface.answer(replace(call, arrays={**call.arrays, **of_last})).results
+    for one, got in zip(cases, results, strict=True):
+        given = operands(one) if one == cases[-1] else along_themselves(operands(one))
+        want = oracle.tangent(one, given, operand_names(one))
         judge.equal(require(got, "the tangent"), want, "the tangent through the compiled function")
 
 
@@ -260,6 +265,28 @@ def compiled_within(surface: Surface, case: Case) -> Accuracy:
     return judge.worst(found)
 
 
+def compiled_gradients_within(surface: Surface, case: Case) -> Accuracy:
+    """So do the compiled gradients."""
+    cases, names = [case, replace(case, seed=case.seed + 1)], operand_names(case)
+    results = iter(surface.answer(call_of_all(cases, "compiled_vjp")).results)
+    found = []
+    for one in cases:
+        judged = bounds.gradients(with_rounded_fill(one), operands(one), bounds.UNIT_ROUNDOFF[one.dtype])
+        found += [judge.within(require(next(results), name), judged[name], f"compiled g{name}") for name in names]
+    return judge.worst(found)
+
+
+def compiled_as_plain(surface: Surface, case: Case) -> None:
+    """Of complex operands the compiled function gives the y and the gradients of the plain one, by its convention."""
+    cases, names = [case, replace(case, seed=case.seed + 1)], operand_names(case)
+    for one, got in zip(cases, surface.answer(call_of_all(cases, "compiled")).results, strict=True):
+        _is_right(one, got, "compiled y")
+    results = iter(surface.answer(call_of_all(cases, "compiled_vjp")).results)
+    for one in cases:
+        for name, want in surface.vjp(one, operands(one), names).items():
+            judge.equal(require(next(results), name), want, f"compiled g{name}")
+
+
 def compiled_in_bits(surface: Surface, case: Case) -> str:
     """Whether real data have the same bits compiled and not; the compiled function gives the same ones each time."""
     plain = surface.conv1d(case, operands(case))
@@ -268,6 +295,12 @@ def compiled_in_bits(surface: Surface, case: Case) -> str:
         judge.same_bits(other, got, "compiled y, called again,")
     judge.same_shape(got, plain.shape, "compiled y")
     return f"{case.dtype}: {'same bits' if got.tobytes() == plain.tobytes() else 'other bits'} compiled and not"
+
+
+def _malformed_cotangents(cases: tuple[Case, ...]) -> Iterator[Malformed]:
+    """One of each rule that is asked for jointly with all gradients, as a compiled gradient is."""
+    joint = (call for call in malformed.cotangent() if (call.program, call.wrt) == ("vjp", "xw"))
+    yield from malformed.of_each_rule(joint, 1)
 
 
 def refused_after_a_legal_call(surface: Surface, example: Malformed) -> None:
@@ -328,6 +361,16 @@ test_inv_19_memory = tries(
 test_inv_19_special_values = _tried("INV-19", compiled_special_values, own=[*_OWN[:6], _DEPTHWISE], extra=_COMPILED)
 test_inv_19_compiled_bounds = _tried(
     "INV-19", compiled_within, own=[*_OWN[::3], _HALF, _FILLED], prepare=_gaussian, extra=_COMPILED
+)
+test_inv_19_compiled_gradients_bounds = _tried(
+    "INV-19", compiled_gradients_within, own=[*_OWN[::3], _HALF, _FILLED], prepare=_gaussian, extra=_COMPILED_VJP
+)
+_COMPLEX = (Case(Geometry(2, 2, 3, 9, 3), "complex64", bias=False),)
+test_inv_19_complex = tries(
+    "INV-19", compiled_as_plain, lambda c: c in _COMPLEX, own=_COMPLEX, extra=_COMPILED_VJP, costly=True, minimum=1
+)
+test_inv_19_compiled_cotangents = refused_alike(
+    "INV-19", "compiled", _malformed_cotangents, _COMPILED_VJP, through("compiled_vjp")
 )
 test_inv_19_compiled_refusals = refused_alike("INV-19", "compiled", of_each_clause(2), _COMPILED, through("compiled"))
 test_inv_19_refusals_after_a_call = as_test(

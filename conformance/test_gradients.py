@@ -246,6 +246,17 @@ def vjp_of_vjp_is_exact(surface: Surface, case: Case) -> None:
             judge.equal(require(array, name), want[name], f"d<u, g{slot}>/d{name}")
 
 
+def vjp_of_one_gradient_is_exact(surface: Surface, case: Case) -> None:
+    """So is that of a gradient which is asked for alone, the other operands being constants there."""
+    given, wrt = operands(case), operand_names(case)
+    for slot in "xw":
+        call = call_of(case, given, "vjp_of_vjp", wrt, slot)
+        got = surface.answer(replace(call, program="vjp_of_vjp_alone")).results
+        want = oracle.second_vjp(case, given, slot)
+        for name, array in zip((*wrt, "cotangent"), got, strict=True):
+            judge.equal(require(array, name), want[name], f"d<u, g{slot}>/d{name}, g{slot} being asked for alone,")
+
+
 def jvp_of_vjp_is_exact(surface: Surface, case: Case) -> None:
     """The tangent of g_slot along directions of every operand and of the cotangent."""
     given, wrt = operands(case), operand_names(case)
@@ -276,6 +287,10 @@ _second_order = partial(
     tries, telling=_for_second_order, own=[*named_pads("zeros"), *_REMAINDERS, *one_long()], sampled=True
 )
 test_grad_13_vjp_of_vjp = _second_order("GRAD-13", vjp_of_vjp_is_exact, extra={"function": "vjp_of_vjp"})
+test_grad_13_alone = tries(
+    "GRAD-13", vjp_of_one_gradient_is_exact, lambda c: c in _EACH_MODE, own=_EACH_MODE,
+    extra={"function": "vjp_of_vjp"}, minimum=1,
+)  # fmt: skip
 test_grad_13_jvp_of_vjp = _second_order("GRAD-13", jvp_of_vjp_is_exact, extra={"function": "jvp_of_vjp"})
 
 
@@ -363,6 +378,7 @@ test_grad_13_complex_tangents = _complex_twice(
 
 
 _ONE_TERM = [Case(Geometry(1, c_in, 3, 3, 3), seed=c_in) for c_in in (1, 2)]  # gb of one pass is its cotangent
+_DEEP = 4  # calls, each on the y of the one before
 _PASSES = 3  # of which a backend that keeps two has lost one
 
 
@@ -403,6 +419,26 @@ def sum_of_calls_is_exact(surface: Surface, case: Case) -> None:
             judge.equal(require(next(got), name), want[name], f"g{name} of call {number} of {len(cases)}")
 
 
+def chain_of_calls_is_exact(surface: Surface, case: Case) -> None:
+    """One pass through calls on each other's y, all of one shape, gives x and each w its gradient: data of 1 and -1."""
+    sets = [operands(replace(case, seed=case.seed + offset)) for offset in range(_DEEP)]
+    kernels, x, cotangent = [np.sign(given.w) for given in sets], np.sign(sets[0].x), np.sign(sets[0].cotangent)
+    first = replace(sets[0], x=x, w=kernels[0], cotangent=cotangent)
+    call = call_of(case, first, "vjp", "xw")
+    arrays = {**call.arrays, **{f"w{place}": w for place, w in enumerate(kernels) if place}}
+    got = surface.answer(replace(call, program="vjp_of_chain", arrays=arrays)).results
+    inputs = [x]
+    for w in kernels[:-1]:
+        inputs.append(oracle.forward(case, replace(first, x=inputs[-1], w=w)))
+    want: list[np.ndarray[Any, Any]] = []
+    for y, w in zip(reversed(inputs), reversed(kernels), strict=True):
+        found = oracle.vjp(case, y, w, None, cotangent)
+        want, cotangent = [found["w"], *want], found["x"]
+    for place, (array, right) in enumerate(zip(got, [cotangent, *want], strict=True)):
+        what = f"the gradient of {f'w of call {place}' if place else 'x'} in a chain of {_DEEP}"
+        judge.equal(require(array, what), right, what)
+
+
 def accumulated_within(surface: Surface, case: Case) -> Accuracy:
     """On real data what three backward passes leave lies within the bound of one sum of all their products."""
     names, cases = operand_names(case), [replace(case, seed=case.seed + offset) for offset in range(_PASSES)]
@@ -424,6 +460,13 @@ def accumulated_over_shapes_is_exact(surface: Surface, case: Case) -> None:
     cases, names = _of_other_shapes(case), operand_names(case)[1:]
     for wrt in dict.fromkeys(("w", names)):
         _gathered(surface, cases, _passes(cases, names), wrt)
+
+
+def accumulated_beside_nothing(surface: Surface, case: Case) -> None:
+    """A pass over an empty batch, the last or another, adds nothing to what the others leave in w."""
+    empty = case.with_geometry(n=0)
+    for cases in ([case, empty], [empty, case], [case, empty, replace(case, seed=case.seed + 1)]):
+        _gathered(surface, cases, _passes(cases, "w"), "w")
 
 
 def _adds_up(case: Case) -> bool:
@@ -450,6 +493,14 @@ test_grad_17_sum_of_calls = tries(
     extra={**VJP, "rule": "sum"},
     minimum=1,
 )
+_CHAINED = [  # y is as long as x, and has as many channels
+    Case(Geometry(2, 4, 4, 9, kernel, 1, dilation, groups, (pad, pad)), bias=False, seed=seed)
+    for seed, (kernel, dilation, groups, pad) in enumerate(((3, 1, 1, 1), (3, 2, 2, 2), (1, 1, 1, 0), (3, 1, 4, 1)))
+]
+test_grad_17_chain_of_calls = tries(
+    "GRAD-17", chain_of_calls_is_exact, lambda c: c in _CHAINED, own=_CHAINED,
+    extra={"function": "vjp", "wrt": "xw", "rule": "sum"}, minimum=1,
+)  # fmt: skip
 test_grad_17_bounds = tries(
     "GRAD-17", accumulated_within, few_terms, prepare=recipe("gaussian"), extra={"function": "accumulated"},
     sampled=True,
@@ -457,6 +508,10 @@ test_grad_17_bounds = tries(
 test_grad_17_range = tries(
     "GRAD-17", accumulated_within, few_terms, prepare=recipe("wide"), extra={"function": "accumulated"}, sampled=True
 )
+test_grad_17_beside_nothing = tries(
+    "GRAD-17", accumulated_beside_nothing, lambda c: c in _MANY_CALLS[-4:], own=_MANY_CALLS[-4:],
+    extra={"function": "accumulated"}, may_refuse=True, minimum=0,
+)  # fmt: skip
 test_grad_17_over_shapes = tries(
     "GRAD-17", accumulated_over_shapes_is_exact, _adds_up_over_shapes, extra={"function": "accumulated"}, sampled=True
 )

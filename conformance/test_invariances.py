@@ -206,7 +206,9 @@ def _gaussian(case: Case) -> Case:
 test_inv_3_forward = tries("INV-3", repeats_itself("conv1d", 4), non_empty, prepare=_gaussian)
 test_inv_3_gradients = tries("INV-3", repeats_itself("vjp", 3), non_empty, prepare=_gaussian, extra=VJP)
 test_inv_3_jvp, test_inv_3_vjp_of_vjp, test_inv_3_jvp_of_vjp = (
-    tries("INV-3", repeats_itself(program, 2), small_zeros, extra={"function": program}, sampled=True)
+    tries(
+        "INV-3", repeats_itself(program, 2), small_zeros, prepare=_gaussian, extra={"function": program}, sampled=True
+    )
     for program in _DERIVATIVES
 )
 

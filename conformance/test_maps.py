@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from itertools import product
 
 import numpy as np
 
 from conv1d_cts.adapters.conditions import Fact
-from conv1d_cts.conformance import bounds, judge
+from conv1d_cts.conformance import bounds, judge, oracle
 from conv1d_cts.conformance.accuracy import recipe
 from conv1d_cts.conformance.backend import Array, Surface, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
+from conv1d_cts.conformance.isolation.arrange import LAYOUTS, SHARING
 from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.maps import Level, Map
 from conv1d_cts.conformance.outcomes import mapped, of_operands, refused_alike
@@ -20,7 +22,7 @@ from conv1d_cts.conformance.recipes import Operands, exact_in_sums, operands
 from conv1d_cts.conformance.special import agrees_around, with_a_special_value
 from conv1d_cts.conformance.values import operand_names, small_zeros
 from conv1d_cts.spec.geometry import Geometry
-from conv1d_cts.spec.padding import PADDING_NAMES
+from conv1d_cts.spec.padding import PADDING_MODES, PADDING_NAMES
 
 _MAPS = tuple(
     (Level(over, extent),)
@@ -51,6 +53,17 @@ _REAL = (
     *_SIMPLE, *(replace(case, dtype="float64") for case in _SIMPLE),
     *(Case(Geometry(2, 3, 4, 7, 1), dtype, bias=False) for dtype in ("float32", "float64")),
 )  # fmt: skip
+_UNDER_MODES = (  # the first ones without what some surfaces lack
+    *(Case(Geometry(2, 2 * groups, 4, 7, 3, groups=groups), bias=False, seed=groups) for groups in (1, 2)),
+    Case(Geometry(2, 2, 3, 7, 3, padding=(1, 1)), bias=False, seed=3),
+    *(
+        Case(
+            Geometry(2, 2, 3, 7, 3, padding=(2, 1)), "float32", False, mode, 1.5 if mode == "constant" else 0, seed=seed
+        )
+        for seed, mode in enumerate(PADDING_MODES)
+    ),
+)
+_LAID_OUT = tuple(replace(_SIMPLE[0], layout=layout) for layout in LAYOUTS[1:] if layout not in SHARING)
 _RULES = 16  # malformed calls of a clause
 _TRIED = 4  # ways of all to map one case: a compiler pays for each
 
@@ -130,6 +143,28 @@ def mapped_gradients(surface: Surface, case: Case) -> None:
         judge.equal(require(got, f"g{name}"), want, f"g{name}, mapped over {mapping.levels[0].over},")
 
 
+def mapped_gradients_alone(surface: Surface, case: Case) -> None:
+    """So does a map of the gradient of w, or of x, alone, the other being mapped, as per-sample gradients are."""
+    for slot, over in (("w", "x"), ("x", "w"), ("w", "xw")):
+        mapping = Map(case, (Level(over, 3),))
+        (got,) = surface.answer(mapping.call_of_gradients(slot)).results
+        want = mapping.want_gradients()[operand_names(case).index(slot)]
+        judge.equal(require(got, f"g{slot}"), want, f"g{slot} alone, mapped over {over},")
+
+
+def rows_of_a_jacobian(surface: Surface, case: Case) -> None:
+    """So does a map over the cotangent alone, on any axis of it, as who asks for a Jacobian makes."""
+    names, sets = operand_names(case), [operands(replace(case, seed=case.seed + offset)) for offset in range(3)]
+    given, axis = operands(case), case.seed % 4
+    call = replace(call_of(case, given, "vjp", names), program="mapped_vjp", axes=((*(None for _ in names), axis),))
+    stacked = np.stack([one.cotangent for one in sets], axis)
+    results = surface.answer(replace(call, arrays={**call.arrays, "cotangent": stacked})).results
+    each = [oracle.gradients(case, replace(given, cotangent=one.cotangent)) for one in sets]
+    for name, got in zip(names, results, strict=True):
+        want = np.stack([gradients[name] for gradients in each])
+        judge.equal(require(got, f"g{name}"), want, f"g{name}, mapped over axis {axis} of the cotangent alone")
+
+
 def gradients_of_a_map(surface: Surface, case: Case) -> None:
     """The gradients of a map, as of a loss of its whole result: the loop's, added up where calls share an operand."""
     (mapping,) = _ways(case, _MAPS, 1)
@@ -181,6 +216,16 @@ test_inv_17_gradients = tries(
     "INV-17", mapped_gradients, small_zeros, own=_NAMED, extra={"function": "mapped_vjp", "wrt": "xwb"}, sampled=True,
     may_refuse=True,
 )  # fmt: skip
+_alone = partial(
+    tries, "INV-17", telling=lambda c: c in _UNDER_MODES, own=_UNDER_MODES,
+    extra={"function": "mapped_vjp", "wrt": "xw"}, may_refuse=True, minimum=1,
+)  # fmt: skip
+test_inv_17_gradients_alone = _alone(mapped_gradients_alone)
+test_inv_17_jacobian = _alone(rows_of_a_jacobian)
+test_inv_17_modes = tries(
+    "INV-17", vmap_is_a_loop, lambda c: c in _UNDER_MODES, own=_UNDER_MODES, extra=_VMAP, minimum=1
+)
+test_inv_17_layouts = tries("INV-17", vmap_is_a_loop, lambda c: c in _LAID_OUT, own=_LAID_OUT, extra=_VMAP, minimum=1)
 test_inv_17_gradients_of_a_map = tries(
     "INV-17", gradients_of_a_map, _adds_up, own=_NAMED, extra={"function": "vjp_of_vmap", "wrt": "xwb"}, sampled=True,
     may_refuse=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from conv1d_cts.conformance.edges import (
     blocks,
     corners,
     depthwise_taps,
+    half_rows,
     many_filters,
     multipliers,
     past_tiles,
@@ -24,7 +26,8 @@ from conv1d_cts.conformance.edges import (
     pointwise_blocks,
     taps,
 )
-from conv1d_cts.conformance.recipes import in_parts, lattice_fits, operands
+from conv1d_cts.conformance.pool import FLOATS
+from conv1d_cts.conformance.recipes import in_parts, lattice_fits, operands, structured
 from conv1d_cts.conformance.values import (
     LARGE,
     as_complex,
@@ -50,12 +53,30 @@ def dtype_is_kept(surface: Surface, case: Case) -> None:
     judge.same_dtype(surface.conv1d(case, operands(case)), case.dtype, "y")
 
 
+def _of_nothing(cases: tuple[Case, ...]) -> Iterator[Case]:
+    """Each extent but the length 0, in every dtype."""
+    for name, dtype in product(("n", "c_in", "c_out"), (*FLOATS, "complex64")):
+        yield Case(Geometry(2, 2, 3, 7, 3), dtype, bias=False).with_geometry(**{name: 0})
+
+
 test_op_1_value = tries(
     "OP-1",
     forward_is_exact,
     lambda c: _zeros(c) and is_plain(c.geometry),
-    own=[*blocks(), *corners(), *taps(), *past_tiles()],
+    own=[*blocks(), *corners(), *taps(), *past_tiles(), *half_rows()],
 )
+
+
+def weights_of_structure(surface: Surface, case: Case) -> None:
+    """Y is exact where taps are alike, mirrored, mirrored with the other sign, alternating, or one among zeros."""
+    given = operands(case)
+    for w in structured(given.w):
+        placed = replace(given, w=w)
+        judge.equal(surface.conv1d(case, placed), oracle.forward(case, placed), "y of structured weights")
+
+
+_STRUCTURED = [Case(Geometry(2, 3, 4, 20, kernel), bias=False, seed=kernel) for kernel in (2, 3, 4, 5, 6, 7, 8, 9)]
+test_op_1_structure = tries("OP-1", weights_of_structure, lambda c: c in _STRUCTURED, own=_STRUCTURED)
 test_op_2_stride = tries(
     "OP-2", forward_is_exact, lambda c: _zeros(c) and c.geometry.stride > 1 and c.geometry.l_out > 1,
     own=[*blocks(), *past_tiles()],
@@ -89,6 +110,7 @@ def bias_with_zeros(surface: Surface, case: Case) -> None:
 
 test_op_6_zeros = tries("OP-6", bias_with_zeros, _zeros, prepare=with_bias, sampled=True)
 test_op_7_dtype = tries("OP-7", dtype_is_kept, non_empty)
+test_op_7_nothing = as_test(Check("OP-7", dtype_is_kept, _of_nothing, may_refuse=True, minimum=0))
 test_op_8_pointwise = tries(
     "OP-8", forward_is_exact, lambda c: _zeros(c) and c.geometry.kernel == 1, own=pointwise_blocks()
 )

@@ -21,6 +21,7 @@ from conv1d_cts.conformance.edges import (
     long_strides,
     named_pads,
     strided_wide_pads,
+    uneven_blocks,
     whole_strides,
     wide_pads,
 )
@@ -63,7 +64,7 @@ def _mode(clause: str, mode: str) -> Any:
 
 
 test_pad_1_both_sides_alike = _explicit("PAD-1", lambda lo, hi, reach: lo == hi > 0)
-test_pad_2_asymmetric = _explicit("PAD-2", lambda lo, hi, reach: lo != hi)
+test_pad_2_asymmetric = _explicit("PAD-2", lambda lo, hi, reach: lo != hi, uneven_blocks())
 test_pad_3_wide = _explicit("PAD-3", lambda lo, hi, reach: max(lo, hi) > reach, strided_wide_pads())
 test_pad_4_valid = _name("PAD-4", "valid")
 test_pad_5_same = _name("PAD-5", "same")

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import product
 
 from conv1d_cts.conformance import judge
 from conv1d_cts.conformance.backend import Surface
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
-from conv1d_cts.conformance.edges import long_complex_rows, long_windows, odd_strides
+from conv1d_cts.conformance.edges import long_complex_rows, long_strided_rows, long_windows, odd_strides
 from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.conformance.values import forward_is_exact, non_empty
 from conv1d_cts.spec.geometry import Geometry
-from conv1d_cts.spec.padding import PADDING_NAMES
+from conv1d_cts.spec.padding import PADDING_MODES, PADDING_NAMES
 
 
 def shape_is_defined(surface: Surface, case: Case) -> None:
@@ -27,7 +28,7 @@ def _distinct(case: Case) -> bool:
 
 
 test_shape_1_axes = tries("SHAPE-1", shape_is_defined, _distinct, own=long_complex_rows())
-test_shape_2_output_length = tries("SHAPE-2", shape_is_defined, non_empty, own=odd_strides())
+test_shape_2_output_length = tries("SHAPE-2", shape_is_defined, non_empty, own=[*odd_strides(), *long_strided_rows()])
 
 _TRIED = 24  # of 128 combinations; three values of three parameters meet in a sample with probability 0.96
 
@@ -59,6 +60,12 @@ def empty(name: str, cases: Iterable[Case]) -> Iterable[Case]:
     if name == "length":
         for padding, (kernel, stride, dilation) in product(PADDING_NAMES, ((3, 1, 1), (2, 2, 1), (4, 1, 3))):
             yield Case(Geometry(2, 2, 3, 0, kernel, stride, dilation, padding=padding), bias=False)
+    else:
+        plain = Case(Geometry(2, 2, 3, 7, 3), bias=False).with_geometry(**{name: 0})
+        for mode in PADDING_MODES[1:]:
+            value = 1.5 if mode == "constant" else 0
+            yield replace(plain.with_geometry(padding=(2, 1)), padding_mode=mode, padding_value=value)
+        yield from (replace(plain, dtype=dtype) for dtype in ("float16", "bfloat16"))
     yield from (case for case in cases if getattr(case.geometry, name) == 0)
 
 

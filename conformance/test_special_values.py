@@ -159,6 +159,10 @@ test_val_3_infinity = tries("VAL-3", agrees_with("x", np.inf), _small_zeros)
 test_val_3_infinities_of_both_signs = tries("VAL-3", agrees_with("x", np.inf, -np.inf, np.inf, -np.inf), _small_zeros)
 test_val_4_infinite_weight = tries("VAL-4", agrees_with("w", np.inf), _unpadded)
 test_val_4_nan_weight = tries("VAL-4", agrees_with("w", np.nan), _unpadded)
+test_val_4_modes = tries(
+    "VAL-4", agrees_with("w", np.inf), lambda c: c.padding_mode not in ("zeros", "constant") and non_empty(c),
+    own=[*chain.from_iterable(named_pads(mode) for mode in _MODES)], sampled=True,
+)  # fmt: skip
 test_val_5_infinite_bias = tries("VAL-5", agrees_with("b", np.inf), _small_zeros, prepare=with_bias)
 test_val_5_nan_bias = tries("VAL-5", agrees_with("b", np.nan), _small_zeros, prepare=with_bias)
 
@@ -290,6 +294,11 @@ test_val_9_zero_cotangents_on_samples = tries(
 _acting = partial(tries, "VAL-9", telling=_small_zeros, own=[*_LAID_OUT, *_COUNTS], extra=VJP)
 test_val_9_weight = _acting(acts_on("x", "w", np.nan, np.inf))
 test_val_9_sample = _acting(acts_on("w", "x", np.nan, np.inf))
+
+
+test_val_5_gradients = tries(
+    "VAL-5", acts_on("xwb", "b", np.nan, np.inf, -np.inf), _small_zeros, prepare=with_bias, extra=VJP, sampled=True
+)
 
 
 def unread_stay_out_of_gw(surface: Surface, case: Case) -> None:

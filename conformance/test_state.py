@@ -249,6 +249,20 @@ def results_stay(surface: Surface, case: Case) -> None:
         )
 
 
+def derivatives_stay(program: str) -> Callable[[Surface, Case], None]:
+    """A body: the same of tangents and of second derivatives, which a framework may keep in other buffers."""
+
+    def body(surface: Surface, case: Case) -> None:
+        names, slot = operand_names(case), "x" if program == "vjp_of_vjp" else ""
+        calls = [call_of(case, given, program, names, slot) for given in _data(case)]
+        for answer in answers(surface, calls):
+            for place, (first, later) in enumerate(zip(answer.results, answer.later, strict=True)):
+                what = f"result {place + 1} of {program}, read again after later calls,"
+                judge.same_bits(require(later, what), require(first, what), what)
+
+    return body
+
+
 def compiled_results_stay(surface: Surface, case: Case) -> None:
     """The same of functions compiled each for itself, the results of which are alike in shape."""
     cases = [replace(case, seed=case.seed + offset) for offset in range(3)]
@@ -326,6 +340,10 @@ test_inv_7_fills = tries("INV-7", right_after_others(_fills, _exact), lambda c: 
 test_inv_7_precisions = tries("INV-7", right_after_others(_precisions, _within_bounds), small_zeros, sampled=True)
 test_inv_7_gradients = tries("INV-7", no_state_is_left_by_gradients, small_zeros, extra=VJP, sampled=True)
 test_inv_8_results_stay = tries("INV-8", results_stay, small_zeros, own=_SETTLED[:2], sampled=True)
+test_inv_8_tangents_stay, test_inv_8_second_derivatives_stay = (
+    tries("INV-8", derivatives_stay(program), small_zeros, own=_SETTLED[:2], extra={"function": program}, sampled=True)
+    for program in ("jvp", "vjp_of_vjp")
+)
 test_inv_8_compiled_results_stay = tries(
     "INV-8",
     compiled_results_stay,

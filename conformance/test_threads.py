@@ -29,6 +29,7 @@ _SHARED_OUT = (  # enough of each kind of work for a backend to share it out
 )  # fmt: skip
 
 _COMPILED = (Case(Geometry(2, 2, 3, 20, 3)), Case(Geometry(1, 4, 6, 31, 3, stride=2, groups=2), bias=False))
+_SHARED = (Case(Geometry(2, 2, 3, 20, 3), bias=False), Case(Geometry(1, 16, 64, 60, 5), bias=False))
 _FIRST = (Case(_SHARED_OUT[2], bias=False),)
 
 _PADS: tuple[tuple[int, int] | str, ...] = ((2, 2), (7, 7), "same")
@@ -60,6 +61,18 @@ def _each_gets_its_own(surface: Surface, cases: list[Case], program: str) -> Non
         judge.equal(require(got, "y"), oracle.forward(one, operands(one)), what)
 
 
+def weights_are_shared(surface: Surface, case: Case) -> None:
+    """So does each thread where all use one w and one b, as those of a model that is served."""
+    cases = [case, replace(case, seed=case.seed + 1), replace(case, seed=case.seed + 2)]
+    call = call_of_all(cases, "at_once")
+    shared = {name: array for name, array in call.arrays.items() if name[0] == "x" or len(name) == 1}
+    results = surface.answer(replace(call, arrays=shared)).results
+    for number, got in enumerate(results):
+        given = replace(operands(case), x=operands(cases[number // ROUNDS]).x)
+        what = f"y of thread {number // ROUNDS + 1}, call {number % ROUNDS + 1}, of shared weights"
+        judge.equal(require(got, "y"), oracle.forward(case, given), what)
+
+
 def gradients_at_once(surface: Surface, case: Case) -> None:
     """And so its gradients."""
     cases, names = _of_threads(case), operand_names(case)
@@ -87,6 +100,15 @@ def threads_are_accurate(surface: Surface, case: Case) -> Accuracy:
     results = surface.answer(call_of_all([case, replace(case, seed=case.seed + 1)], "at_once")).results
     bound = bounds.forward(case, operands(case), bounds.UNIT_ROUNDOFF[case.dtype])
     return judge.worst([judge.within(require(got, "y"), bound, "y of a thread") for got in results[:ROUNDS]])
+
+
+def gradients_of_threads_are_accurate(surface: Surface, case: Case) -> Accuracy:
+    """And so do its gradients."""
+    cases, names = [case, replace(case, seed=case.seed + 1)], operand_names(case)
+    results = surface.answer(call_of_all(cases, "vjp_at_once")).results
+    judged = bounds.gradients(case, operands(case), bounds.UNIT_ROUNDOFF[case.dtype])
+    found = zip(results[: ROUNDS * len(names)], names * ROUNDS, strict=True)
+    return judge.worst([judge.within(require(got, name), judged[name], f"g{name} of a thread") for got, name in found])
 
 
 def _bundle(cases: tuple[Case, ...]) -> Iterator[Together]:
@@ -132,6 +154,11 @@ test_inv_21_threads_first = tries(
 test_inv_21_accurate = tries(
     "INV-21", threads_are_accurate, lambda c: c in _SUMS, own=_SUMS, extra=_AT_ONCE, sampled=True
 )
+test_inv_21_shared = tries("INV-21", weights_are_shared, lambda c: c in _SHARED, own=_SHARED, extra=_AT_ONCE, minimum=1)
+test_inv_21_accurate_gradients = tries(
+    "INV-21", gradients_of_threads_are_accurate, lambda c: c in _SUMS, own=_SUMS, extra={**VJP, "rule": "at once"},
+    sampled=True,
+)  # fmt: skip
 test_inv_19_at_once = tries(  # of INV-19, so that who has no compiler may pass INV-21
     "INV-19", compiled_calls_at_once, lambda c: c in _COMPILED, own=_COMPILED,
     extra={"function": "compiled", "rule": "at once"}, costly=True, minimum=1,

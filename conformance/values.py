@@ -138,7 +138,7 @@ def past_16_bits() -> list[Case]:
         Geometry(root, 1, root, 2, 1), Geometry(root, root, 1, 2, 1), Geometry(1, 2, root, root, 1),
         Geometry(1, root, 2, root, root),
         Geometry(1, 2, 2, m, 3, stride=2), Geometry(1, 2, 2, m, 3, dilation=2), Geometry(1, 2, 2, m, 3, groups=2),
-        Geometry(1, 2, 2, m, 3, stride=3, groups=2),
+        Geometry(1, 2, 2, m, 3, stride=3, groups=2), Geometry(1, 1, 2, 8 * m + 50, 2),
     )  # fmt: skip
     return [Case(geometry, seed=1) for geometry in geometries]
 

@@ -31,6 +31,18 @@ def _swapped(a: Array) -> Array:
     return np.swapaxes(np.swapaxes(a, -1, -2).copy(), -1, -2) if a.ndim > 1 else a
 
 
+def _samples_first(a: Array) -> Array:
+    """The last axis stored first, as of time-major data: (L, N, C) for x."""
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(a, -1, 0)), 0, -1)
+
+
+def _turned(a: Array) -> Array:
+    """The first two axes stored swapped and the last backwards, as w of a transposed convolution."""
+    if a.ndim < 3:
+        return a
+    return np.swapaxes(np.ascontiguousarray(np.swapaxes(a, 0, 1)[..., ::-1])[..., ::-1], 0, 1)
+
+
 def _reversed(axis: int) -> Callable[[Array], Array]:
     """An axis stored backwards: a negative stride."""
     return lambda a: np.flip(np.flip(a, axis).copy(), axis) if a.ndim >= abs(axis) else a
@@ -121,6 +133,8 @@ _ARRANGEMENTS: dict[str, Callable[[Array], Array]] = {
     "contiguous": lambda a: a,
     "permuted": _permuted,
     "swapped": _swapped,
+    "samples first": _samples_first,
+    "turned": _turned,
     "reversed": _reversed(-1),
     "reversed channels": _reversed(-2),
     "reversed items": _reversed(-3),

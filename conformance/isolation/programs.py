@@ -52,9 +52,12 @@ class Task:
         return ["", *map(str, takewhile(lambda number: f"{name}{number}" in self.arrays, count(1)))]
 
     def sets(self, *further: str) -> list[tuple[Native, ...]]:
-        """The operands in `wrt`, and the arrays named besides, for each set of them."""
+        """The operands in `wrt`, and the arrays named besides, for each set; the first one's where a set has none."""
         operands = [name if name in self.arrays else "x" for name in self.wrt]
-        return [tuple(self.arrays[f"{name}{mark}"] for name in (*operands, *further)) for mark in self.marks("x")]
+        return [
+            tuple(self.arrays.get(f"{name}{mark}", self.arrays[name]) for name in (*operands, *further))
+            for mark in self.marks("x")
+        ]
 
     def tangents(self) -> tuple[Native, ...]:
         """A direction for each operand in `wrt`: the operand itself where none is given."""
@@ -74,6 +77,19 @@ class Task:
         """The first derivative in operand `slot`, as a function of the operands in `wrt` and the cotangent."""
         position = self.wrt.index(self.slot)
         return lambda *args: self.adapter.vjp(self.function(), args[:-1], args[-1])[position]
+
+    def gradients_of(self, asked: str) -> Callable[..., tuple[Native, ...]]:
+        """The first derivatives in some operands, the others constant, as a function of all and the cotangent."""
+
+        def gradients(*args: Native) -> tuple[Native, ...]:
+            given = dict(zip(self.wrt, args, strict=False))
+
+            def function(*primals: Native) -> Native:
+                return self.apply(**{**given, **dict(zip(asked, primals, strict=True))})
+
+            return tuple(self.adapter.vjp(function, tuple(given[name] for name in asked), args[-1]))
+
+        return gradients
 
 
 def conv1d(task: Task) -> list[Native]:
@@ -97,6 +113,12 @@ def vjp_of_vjp(task: Task) -> list[Native]:
     return list(task.adapter.vjp(task.gradient(), primals, task.arrays["outer"]))
 
 
+def vjp_of_vjp_alone(task: Task) -> list[Native]:
+    """The same of a gradient that is asked for alone, as who penalises it does."""
+    gradient, primals = task.gradients_of(task.slot), (*task.primals(), task.cotangent())
+    return list(task.adapter.vjp(lambda *args: gradient(*args)[0], primals, task.arrays["outer"]))
+
+
 def jvp_of_vjp(task: Task) -> list[Native]:
     """The tangent of the gradient in `slot`, along tangents of every operand of `wrt` and of the cotangent."""
     primals = (*task.primals(), task.cotangent())
@@ -112,6 +134,16 @@ def vjp_of_sum(task: Task) -> list[Native]:
         return reduce(add, (function(*primals[at : at + size]) for at in range(0, len(primals), size)))
 
     return list(task.adapter.vjp(total, tuple(chain.from_iterable(task.sets())), task.cotangent()))
+
+
+def vjp_of_chain(task: Task) -> list[Native]:
+    """The gradients of x and of each w of a chain of calls, each on the y of the one before."""
+    kernels = [task.arrays[f"w{mark}"] for mark in task.marks("w")]
+
+    def chained(x: Native, *kernels: Native) -> Native:
+        return reduce(lambda y, w: task.apply(x=y, w=w), kernels, x)
+
+    return list(task.adapter.vjp(chained, (task.arrays["x"], *kernels), task.cotangent()))
 
 
 def accumulated(task: Task) -> list[Native]:
@@ -140,12 +172,11 @@ def vmap(task: Task) -> list[Native]:
 
 
 def mapped_vjp(task: Task) -> list[Native]:
-    """The gradients of the operands in `wrt`, mapped as y is by `vmap`; each level's axes end with the cotangent's."""
-    function = task.function()
+    """The gradients of the operands in `wrt`, mapped as y is by `vmap`; each level's axes end with the cotangent's.
 
-    def gradients(*args: Native) -> tuple[Native, ...]:
-        return tuple(task.adapter.vjp(function, args[:-1], args[-1]))
-
+    Where there is a `slot`, the gradient of that one alone.
+    """
+    gradients = task.gradients_of(task.slot or task.wrt)
     return list(task.mapped(gradients)(*task.primals(), task.cotangent()))
 
 
@@ -216,9 +247,13 @@ def compiled_vjp(task: Task) -> list[Native]:
 
 
 def compiled_jvp(task: Task) -> list[Native]:
-    """The tangent of y along the operands themselves for each set of them, of one function compiled once."""
-    compiled_function = task.adapter.compile(task.function())
-    return [task.adapter.jvp(compiled_function, operands, operands) for operands in task.sets()]
+    """The tangent of y for each set of operands, or along them, of one function compiled once."""
+    compiled_function, results = task.adapter.compile(task.function()), list[Native]()
+    for mark, operands in zip(task.marks("x"), task.sets(), strict=True):
+        own = zip(task.wrt, operands, strict=True)
+        tangents = tuple(task.arrays.get(f"{name}_tangent{mark}", operand) for name, operand in own)
+        results.append(task.adapter.jvp(compiled_function, operands, tangents))
+    return results
 
 
 def written_to(task: Task) -> list[Native]:
@@ -295,8 +330,10 @@ PROGRAMS: dict[str, Callable[[Task], list[Native]]] = {
     "vjp": vjp,
     "jvp": jvp,
     "vjp_of_vjp": vjp_of_vjp,
+    "vjp_of_vjp_alone": vjp_of_vjp_alone,
     "jvp_of_vjp": jvp_of_vjp,
     "vjp_of_sum": vjp_of_sum,
+    "vjp_of_chain": vjp_of_chain,
     "accumulated": accumulated,
     "fit": fit,
     "vmap": vmap,
