@@ -141,6 +141,9 @@ CHAPTER_FILES = (
     "blind.generated_backward",
     "blind.generated_tiles",
     "blind.generated_wrappers",
+    "blind.redforward_gaps",
+    "blind.redderivative_gaps",
+    "blind.rednumbers_gaps",
 )
 for _file in CHAPTER_FILES:
     import_module(f"tests.mutants.{_file}")
