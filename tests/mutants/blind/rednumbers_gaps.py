@@ -76,12 +76,12 @@ def long_tangents_of_doubles_in_single(m: Backend, rng: Rng) -> Witness:
 @numerics
 def tangents_close_to_zero_are_zero(m: Backend, rng: Rng) -> Witness:
     """A tangent whose elements are all below 10^-T (6 to 8) counts as none in a jvp (kind: symbolic zeros)."""
-    tolerance = 10.0 ** -draw(rng, 6, 8)
+    threshold = 10.0 ** -draw(rng, 6, 8)
 
     @m.around("jvp")
     def jvp(inner: Callable[..., Any], f: Any, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
         def near(t: Any) -> bool:
-            return isinstance(t, np.ndarray) and t.dtype.kind not in "iu" and bool((np.abs(widen(t)) < tolerance).all())
+            return isinstance(t, np.ndarray) and t.dtype.kind not in "iu" and bool((np.abs(widen(t)) < threshold).all())
 
         return inner(f, primals, [np.zeros_like(t) if near(t) else t for t in tangents])
 
