@@ -19,7 +19,7 @@ calls = 0
 def conv1d(x, w, b, **parameters):
     global calls
     calls += 1
-    length = x.shape[-1] if x.ndim else 0
+    length = x.shape[-1] if x.shape else 0
     {fault}
     return correct.conv1d(x, w, b, **parameters)
 """
