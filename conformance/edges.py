@@ -83,13 +83,8 @@ def every_dtype(mode: str) -> Iterator[Case]:
     plain, steps = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128"), ("float16", "complex64")
     integers = ("int8", "uint8", "int16", "int32", "int64")
     short, wide = (3, 2), (8, 7)
-    for dtype, length in (
-        ("int8", 140),
-        ("uint8", 270),
-        ("bfloat16", 270),
-        ("float16", 2060),
-    ):  # past what the dtype counts
-        g = Geometry(1, 1, 2, length, 3, padding=short)
+    for dtype, past in (("int8", 140), ("uint8", 270), ("bfloat16", 270), ("float16", 2060)):  # what the dtype counts
+        g = Geometry(1, 1, 2, past, 3, padding=short)
         yield Case(g, dtype, True, mode, 2 if mode == "constant" else 0)
     for dtype, (pads, stride, dilation) in (
         *product(plain, ((short, 1, 1),)), *product(steps, ((short, 4, 1), (short, 1, 2))),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tests.mutants.base import Backend
-from tests.mutants.blind.helpers import COPYING, are_arrays, changed, elsewhere, shape_only
+from tests.mutants.blind.helpers import COPYING, are_arrays, changed, elsewhere, running, shape_only
 from tests.mutants.plan import Array, Plan
 from tests.mutants.registry import Rng, chapter, draw, pick
 from tests.mutants.witness import Call, Witness, after, every
@@ -119,21 +119,8 @@ def map_of_empty_batches_loses_an_axis(m: Backend, rng: Rng) -> Witness:
 def recomputed_pad_is_of_zeros(m: Backend, rng: Rng) -> Witness:
     """Compiled gw of padded rows over T (16 to 40) pads x anew with zeros, under any mode (kind: recomputation)."""
     most = draw(rng, 16, 40)
-    inside: list[bool] = []
+    inside = running(m, "compile")
     marked: dict[int, Plan] = {}
-
-    @m.around("compile")
-    def compiled(inner: Callable[..., Any], f: Callable[..., Any]) -> Any:
-        program = inner(f)
-
-        def run(*operands: Any) -> Any:
-            inside.append(True)
-            try:
-                return program(*operands)
-            finally:
-                inside.pop()
-
-        return run
 
     @m.around("accept")
     def accept(inner: Callable[..., Any], *args: Any) -> Any:

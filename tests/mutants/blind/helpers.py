@@ -53,6 +53,26 @@ def within(m: Backend, seam: str) -> list[bool]:
     return inside
 
 
+def running(m: Backend, seam: str) -> list[bool]:
+    """Return a list that is not empty while a function runs that a seam has made: `vmap` or `compile`."""
+    inside: list[bool] = []
+
+    @m.around(seam)
+    def make(inner: Callable[..., Any], *args: Any, **named: Any) -> Callable[..., Any]:
+        made = inner(*args, **named)
+
+        def run(*operands: Any) -> Any:
+            inside.append(True)
+            try:
+                return made(*operands)
+            finally:
+                inside.pop()
+
+        return run
+
+    return inside
+
+
 def shape_only(m: Backend) -> list[bool]:
     """Return a list that is not empty while eval_shape runs."""
     return within(m, "eval_shape")

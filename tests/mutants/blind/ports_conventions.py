@@ -10,7 +10,7 @@ import numpy as np
 from conv1d_cts.spec.padding import PADDING_MODES
 from tests.mutants import tape
 from tests.mutants.base import Backend
-from tests.mutants.blind.helpers import are_arrays, shape_only
+from tests.mutants.blind.helpers import are_arrays, running, shape_only
 from tests.mutants.plan import Array
 from tests.mutants.registry import Rng, chapter, draw
 from tests.mutants.witness import Call, Witness
@@ -58,20 +58,7 @@ def unknown_mode_unseen_where_nothing_is_padded(m: Backend, rng: Rng) -> Witness
 def unbatched_items_taken_in_a_map(m: Backend, rng: Rng) -> Witness:
     """Inside a map x of rank 2, (C, L), C <= T (4 to 8), is taken as unbatched, not refused (kind: batching rule)."""
     most = draw(rng, 4, 8)
-    inside: list[bool] = []
-
-    @m.around("vmap")
-    def vmap(inner: Seam, f: Seam, in_axes: Any = 0) -> Seam:
-        mapped = inner(f, in_axes)
-
-        def run(*operands: Any) -> Any:
-            inside.append(True)
-            try:
-                return mapped(*operands)
-            finally:
-                inside.pop()
-
-        return run
+    inside = running(m, "vmap")
 
     @m.around("conv1d")
     def conv1d(inner: Seam, x: Any, w: Any, b: Any = None, **given: Any) -> Any:
@@ -137,20 +124,7 @@ def map_over_the_second_axis_unfolded_first(m: Backend, rng: Rng) -> Witness:
 def exported_pads_that_keep_the_length_are_same(m: Backend, rng: Rng) -> Witness:
     """Compiled, zero pads by which s = 1 keeps L (e <= T, 6 to 12) become SAME_UPPER: causal too (kind: export)."""
     most = draw(rng, 6, 12)
-    inside: list[bool] = []
-
-    @m.around("compile")
-    def compile_(inner: Seam, f: Seam) -> Seam:
-        compiled = inner(f)
-
-        def run(*operands: Any) -> Any:
-            inside.append(True)
-            try:
-                return compiled(*operands)
-            finally:
-                inside.pop()
-
-        return run
+    inside = running(m, "compile")
 
     @m.around("accept")
     def accept(inner: Seam, x: Any, w: Any, b: Any, args: dict[str, Any]) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from tests.mutants import tape
 from tests.mutants.base import Backend
 from tests.mutants.blind.guards_compiled import Programs
-from tests.mutants.blind.helpers import COPYING, are_arrays, changed, last_plan
+from tests.mutants.blind.helpers import COPYING, are_arrays, changed, last_plan, running
 from tests.mutants.numerics import keep_bits, normal
 from tests.mutants.plan import Array, Plan
 from tests.mutants.registry import Rng, chapter, draw, pick
@@ -33,30 +33,10 @@ def whole(seed: int, *shapes: tuple[int, ...]) -> list[Array]:
     return [numbers.integers(1, 10, shape).astype(np.float64) for shape in shapes]
 
 
-def mapping(m: Backend) -> list[bool]:
-    """Return a list that is not empty while a mapped function runs."""
-    inside: list[bool] = []
-
-    @m.around("vmap")
-    def vmap(inner: Callable[..., Any], f: Callable[..., Any], *rest: Any, **named: Any) -> Callable[..., Any]:
-        mapped = inner(f, *rest, **named)
-
-        def run(*operands: Any) -> Any:
-            inside.append(True)
-            try:
-                return mapped(*operands)
-            finally:
-                inside.pop()
-
-        return run
-
-    return inside
-
-
 @transforms
 def mapped_pad_of_a_mode_exchanges_its_sides(m: Backend, rng: Rng) -> Witness:
     """In a map, a mode that copies pads hi before x and lo after it, lo != hi (kind: batching rule of pad)."""
-    inside = mapping(m)
+    inside = running(m, "vmap")
 
     @m.around("sources")
     def sources(inner: Callable[[Plan], Array], p: Plan) -> Array:
@@ -71,7 +51,7 @@ def mapped_pad_of_a_mode_exchanges_its_sides(m: Backend, rng: Rng) -> Witness:
 @transforms
 def mapped_gw_alone_pads_evenly(m: Backend, rng: Rng) -> Witness:
     """A map of gw alone, as per-sample gradients, zeros with lo != hi: x lies behind hi zeros (kind: unfold)."""
-    inside = mapping(m)
+    inside = running(m, "vmap")
     least = draw(rng, 1, 3)
 
     @m.around("grad_w")
@@ -99,7 +79,7 @@ def mapped_gw_alone_pads_evenly(m: Backend, rng: Rng) -> Witness:
 @transforms
 def rows_of_a_jacobian_folded_across_groups(m: Backend, rng: Rng) -> Witness:
     """Gradients mapped over gy alone, g > 1: gw's filters are (group, map), read as (map, group) (kind: fold)."""
-    inside, plans = mapping(m), last_plan(m)
+    inside, plans = running(m, "vmap"), last_plan(m)
     calls: list[Sequence[Any]] = []
 
     @m.around("vjp")
