@@ -94,6 +94,14 @@ def every_dtype(mode: str) -> Iterator[Case]:
         yield Case(g, dtype, True, mode, 2 if mode == "constant" else 0)
 
 
+def each_mode() -> Iterator[Case]:
+    """A case of each padding mode, the first one with zeros on both sides alike."""
+    for mode in PADDING_MODES:
+        value = 1.5 if mode == "constant" else 0
+        g = Geometry(2, 2, 3, 9, 3, padding=(1, 1 if mode == "zeros" else 2))
+        yield Case(g, padding_mode=mode, padding_value=value)
+
+
 def complex_modes() -> Iterator[Case]:
     """Every mode but zeros on complex operands, padded on both sides and on one, plain and in groups."""
     kinds = (((3, 2), 1, 1), ((0, 4), 1, 2), ((4, 0), 2, 1))
