@@ -81,7 +81,8 @@ def _answer(reply: Reply) -> Answer:
 class Call:
     """One program on named arrays, ready to be sent. Of its results come back all channels, or those in `rows`.
 
-    The arrays lie in memory as `layout` says, and those named in `layouts` as is said there.
+    The arrays lie in memory as `layout` says, and those named in `layouts` as is said there. Of a program that makes
+    several calls on the same arrays the further ones have the attributes in `others`.
     """
 
     program: str
@@ -90,6 +91,7 @@ class Call:
     wrt: str = ""
     slot: str = ""
     axes: tuple[tuple[int | None, ...], ...] = ()
+    others: tuple[Mapping[str, Any], ...] = ()
     layout: str = "contiguous"
     layouts: Mapping[str, str] = field(default_factory=dict)
     witnessed: bool = False
@@ -102,6 +104,7 @@ class Call:
             "surface": surface,
             "arrays": {name: None if a is None else encode(a) for name, a in self.arrays.items()},
             "attributes": encode_attributes(self.attributes),
+            "others": tuple(map(encode_attributes, self.others)),
             "wrt": self.wrt,
             "slot": self.slot,
             "axes": self.axes,

@@ -6,13 +6,15 @@ that of several a list of them.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count, takewhile
 from typing import Any
 
 from conv1d_cts.conformance.backend import Call
 from conv1d_cts.conformance.script_literals import Unwritten
 
-_GRADIENTS = ("vjp", "vjp_of_vjp", "mapped_vjp", "vjp_of_vmap", "accumulated")  # of each operand, and of the cotangent
+# Of each operand, and of the cotangent.
+_GRADIENTS = ("vjp", "vjp_of_vjp", "mapped_vjp", "vjp_of_vmap", "vjp_of_each", "accumulated")
 _BY_SET = ("compiled", "compiled_vjp", "vjp_of_compiled", "vjp_of_sum")  # a result, or results, of each set of operands
 
 
@@ -32,6 +34,8 @@ def names(call: Call) -> list[str]:
     if call.program in _BY_SET:
         each = {"compiled": ["y"], "vjp_of_compiled": ["gw"]}.get(call.program, [f"g{name}" for name in call.wrt])
         return [f"{name} of call {number}" for number in range(1, len(_marks(call)) + 1) for name in each]
+    if call.program in ("each", "compiled_each"):
+        return [f"y of call {number}" for number in range(1, len(call.others) + 2)]
     return []
 
 
@@ -55,14 +59,12 @@ def results(macros: Any, surface: str, call: Call) -> str:
     gradients = f"lambda {wrt}, c: {_vjp(macros, f'lambda {asked}: {one}', asked, 'c')}" if "vjp" in program else ""
     if program == "eval_shape":
         return expand(macros, "eval_shape", function, wrt)
-    if program == "vmap":
-        return f"({_mapped(macros, call, function, call.wrt)})({wrt})"
-    if program == "mapped_vjp":
-        return f"({_mapped(macros, call, gradients, (*call.wrt, 'c'))})({wrt}, cotangent)"
-    if program == "vjp_of_vmap":
-        return _vjp(macros, f"({_mapped(macros, call, function, call.wrt)})", wrt, "cotangent")
+    if "map" in program:
+        return _of_a_map(macros, call, function, gradients)
     if program == "vjp":
         return _vjp(macros, function, wrt, "cotangent")
+    if program.endswith("each"):
+        return _of_each(macros, surface, call)
     if program == "vjp_of_sum":
         sets = [", ".join(f"{name}{mark}" for name in call.wrt) for mark in _marks(call)]
         total = " + ".join(f"f({operands})" for operands in sets)
@@ -87,6 +89,36 @@ def results(macros: Any, surface: str, call: Call) -> str:
         of_w = f"lambda {wrt}, c, f={compiled}: {_trained(macros, f'lambda w: f({given})')}[0]"
         return f"list(map({of_w}, {_sets(call, *call.wrt, 'cotangent')}))"
     raise Unwritten(f"a script has no calls of the kind {program}")
+
+
+def _of_a_map(macros: Any, call: Call, function: str, gradients: str) -> str:
+    """What a program gives that maps conv1d or its derivatives, of the function that is mapped and of its gradients."""
+    program, wrt = call.program, ", ".join(call.wrt)
+    if program == "mapped_vjp":
+        return f"({_mapped(macros, call, gradients, (*call.wrt, 'c'))})({wrt}, cotangent)"
+    if program == "vmap_of_jvp":
+        tangents = [f"{name}_tangent" for name in call.wrt]
+        of_both = f"lambda {wrt}, {', '.join(tangents)}: {_jvp(macros, function, wrt)}"
+        return f"({_mapped(macros, call, of_both, (*call.wrt, *tangents))})({wrt}, {', '.join(tangents)})"
+    if program == "vmap_of_compiled":
+        function = expand(macros, "compiled", function)
+    mapped = f"({_mapped(macros, call, function, call.wrt)})"
+    if program == "compiled_vmap":
+        mapped = expand(macros, "compiled", mapped)
+    if program == "jvp_of_vmap":
+        return _jvp(macros, mapped, wrt)
+    return _vjp(macros, mapped, wrt, "cotangent") if program == "vjp_of_vmap" else f"{mapped}({wrt})"
+
+
+def _of_each(macros: Any, surface: str, call: Call) -> str:
+    """What a program gives that makes several calls on the same arrays."""
+    calls = [_operator(macros, surface, replace(call, attributes=one)) for one in (call.attributes, *call.others)]
+    wrt, all_of_them = ", ".join(call.wrt), f"({', '.join(calls)})"
+    if call.program == "vjp_of_each":
+        return _vjp(macros, f"lambda {wrt}: {' + '.join(calls)}", wrt, "cotangent")
+    if call.program == "each":
+        return all_of_them
+    return f"{expand(macros, 'compiled', f'lambda {wrt}: {all_of_them}')}({wrt})"
 
 
 def _operator(macros: Any, surface: str, call: Call) -> str:

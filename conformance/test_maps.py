@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -11,7 +12,7 @@ import numpy as np
 from conv1d_cts.adapters.conditions import Fact
 from conv1d_cts.conformance import bounds, judge, oracle
 from conv1d_cts.conformance.accuracy import recipe
-from conv1d_cts.conformance.backend import Array, Surface, call_of, require
+from conv1d_cts.conformance.backend import Array, Call, Surface, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
 from conv1d_cts.conformance.isolation.arrange import LAYOUTS, SHARING
@@ -63,6 +64,7 @@ _UNDER_MODES = (  # the first ones without what some surfaces lack
         for seed, mode in enumerate(PADDING_MODES)
     ),
 )
+_COMPILED = (*_UNDER_MODES[:2], Case(Geometry(2, 3, 3, 7, 2, groups=3, padding=(1, 1)), bias=False, seed=2))
 _LAID_OUT = tuple(replace(_SIMPLE[0], layout=layout) for layout in LAYOUTS[1:] if layout not in SHARING)
 _RULES = 16  # malformed calls of a clause
 _TRIED = 4  # ways of all to map one case: a compiler pays for each
@@ -116,11 +118,15 @@ def far_apart_in_a_map(surface: Surface, case: Case) -> Accuracy:
 
 
 def _mapped(surface: Surface, case: Case, over: str, sets: list[Operands]) -> Array:
-    """The results (M, N, O, L_out) of a map over so many of the operands named, on their first axes."""
+    """The results (M, N, O, L_out) of a map over so many of the operands named."""
+    return require(surface.answer(_call_of_stacks(case, over, sets)).results[0], "the map")
+
+
+def _call_of_stacks(case: Case, over: str, sets: list[Operands]) -> Call:
+    """The call of a map over the operands named, on their first axes."""
     call = call_of(case, operands(case), "vmap", over)
     stacked = {name: np.stack([getattr(one, name) for one in sets]) for name in over}
-    call = replace(call, axes=((0,) * len(over),), arrays={**call.arrays, **stacked})
-    return require(surface.answer(call).results[0], "the map")
+    return replace(call, axes=((0,) * len(over),), arrays={**call.arrays, **stacked})
 
 
 def vmap_as_long_as_an_extent(surface: Surface, case: Case) -> None:
@@ -163,6 +169,34 @@ def rows_of_a_jacobian(surface: Surface, case: Case) -> None:
     for name, got in zip(names, results, strict=True):
         want = np.stack([gradients[name] for gradients in each])
         judge.equal(require(got, f"g{name}"), want, f"g{name}, mapped over axis {axis} of the cotangent alone")
+
+
+def tangents_of_a_map(program: str) -> Callable[[Surface, Case], None]:
+    """A body: the tangents of a map, or a map of the tangents, over x, w or both, are the stack of the calls' own."""
+
+    def body(surface: Surface, case: Case) -> None:
+        drawn = [operands(replace(case, seed=case.seed + offset)) for offset in range(3)]
+        for over in ("x", "w", "xw"):
+            sets = [replace(drawn[0], tangents=one.tangents, **{n: getattr(one, n) for n in over}) for one in drawn]
+            call = _call_of_stacks(case, over, sets)
+            tangents = {f"{name}_tangent": np.stack([one.tangents[name] for one in sets]) for name in over}
+            levels = call.axes if program == "jvp_of_vmap" else tuple(level * 2 for level in call.axes)
+            call = replace(call, program=program, axes=levels, arrays={**call.arrays, **tangents})
+            want = np.stack([oracle.tangent(case, one, over) for one in sets])
+            judge.equal(require(surface.answer(call).results[0], "the tangent"), want, f"{program} over {over}")
+
+    return body
+
+
+def compiled_map_is_a_loop(program: str) -> Callable[[Surface, Case], None]:
+    """A body: a map that is compiled, or a map of what is compiled, gives what it gives uncompiled."""
+
+    def body(surface: Surface, case: Case) -> None:
+        (mapping,) = _ways(case, _MAPS[:4], 1)
+        got = require(surface.answer(replace(mapping.call(), program=program)).results[0], "the map")
+        judge.equal(got, mapping.want(), f"{program} over {mapping.levels[0].over}")
+
+    return body
 
 
 def gradients_of_a_map(surface: Surface, case: Case) -> None:
@@ -222,6 +256,20 @@ _alone = partial(
 )  # fmt: skip
 test_inv_17_gradients_alone = _alone(mapped_gradients_alone)
 test_inv_17_jacobian = _alone(rows_of_a_jacobian)
+test_inv_17_tangents, test_inv_17_mapped_tangents = (
+    tries(
+        "INV-17", tangents_of_a_map(program), lambda c: c in _UNDER_MODES, own=_UNDER_MODES, extra={"function": "jvp"},
+        may_refuse=True, minimum=0,
+    )
+    for program in ("jvp_of_vmap", "vmap_of_jvp")
+)  # fmt: skip
+test_inv_19_maps, test_inv_19_in_maps = (
+    tries(
+        "INV-19", compiled_map_is_a_loop(program), lambda c: c in _COMPILED, own=_COMPILED,
+        extra={"function": "compiled", "rule": "mapped"}, costly=True, may_refuse=True, minimum=0,
+    )
+    for program in ("compiled_vmap", "vmap_of_compiled")
+)  # fmt: skip
 test_inv_17_modes = tries(
     "INV-17", vmap_is_a_loop, lambda c: c in _UNDER_MODES, own=_UNDER_MODES, extra=_VMAP, minimum=1
 )

@@ -22,7 +22,7 @@ from conv1d_cts.conformance.catalog import checks
 from conv1d_cts.conformance.isolation.arrange import LAYOUTS, arrange
 from conv1d_cts.conformance.isolation.process import Died
 from conv1d_cts.conformance.maps import Level, Map
-from conv1d_cts.conformance.recipes import operands
+from conv1d_cts.conformance.recipes import Operands, operands
 from conv1d_cts.conformance.reproducer import write
 from conv1d_cts.conformance.script_literals import Unwritten
 from conv1d_cts.conformance.session import Options, Session
@@ -348,6 +348,39 @@ def test_a_script_of_several_calls_looks_at_the_result_that_was_judged(name: str
     told.append(sequence_of(name, [calls[0], malformed, calls[2]], list(refused), Violation("", flaw=flaws[1][0])))
     assert exit_codes(told) == [*(code for _, code in flaws), 0], told
     assert max(len(script.splitlines()) for script in told) <= 15
+
+
+@pytest.mark.parametrize("name", ["torch", "jax"])
+def test_a_script_makes_the_calls_of_a_program_that_composes_several(name: str) -> None:
+    pytest.importorskip(name, reason=f"{name} is not installed")
+    case = replace(UNPADDED, bias=False)
+    given, other = operands(case), case.with_geometry(dilation=1, padding="valid", length=case.geometry.length)
+    plain, sides = call_of(case, given, "conv1d", "xw"), other.attributes
+    stacks = {name: np.stack([array] * 2) for name, array in {**plain.arrays, **_along(given)}.items() if name != "b"}
+    mapped = replace(plain, program="vmap", axes=((0, 0),), arrays={**stacks, "b": None})
+    along = oracle.tangent(case, given, "xw")
+    asked = [
+        (replace(plain, program="each", others=(sides,)), (oracle.forward(case, given), oracle.forward(other, given))),
+        (replace(mapped, program="jvp_of_vmap"), (np.stack([along] * 2),)),
+        (replace(mapped, program="vmap_of_jvp", axes=((0,) * 4,)), (np.stack([along] * 2),)),
+        *(
+            (replace(mapped, program=program), (np.stack([oracle.forward(case, given)] * 2),))
+            for program in ("compiled_vmap", "vmap_of_compiled")
+            if name == "jax"  # torch's compiler takes its time, and maps nothing that it compiled
+        ),
+    ]
+    told, codes = [], []
+    for one, got in asked:
+        at = tuple(extent // 2 for extent in got[-1].shape)
+        for off in (0, 1):
+            flaw = Flaw("value", got[-1], got[-1][at].item() + off, at)
+            told.append(written(name, "functional", one, got, Violation("wrong", flaw=flaw)))
+            codes.append(off)
+    assert exit_codes(told) == codes, told
+
+
+def _along(given: Operands) -> dict[str, Array]:
+    return {f"{name}_tangent": given.tangents[name] for name in "xw"}
 
 
 def test_operands_too_large_to_print_are_not_written() -> None:

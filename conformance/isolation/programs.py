@@ -4,6 +4,7 @@ Each program takes a `Task` on native arrays and returns the list of its native 
 letter: x, w, b; where there is no w, x is both. Derivatives are asked for in the operands that `wrt` lists, the others
 being closed over; maps go over them, each level of `axes`, outermost first, holding the axis of each or None. Several
 sets of operands for one function are numbered: x, w, b, then x1, w1, b1 and so on, and so are their cotangents.
+Where several calls are made on the same operands, `others` has the attributes of those after the first.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ class Task:
     wrt: str
     slot: str
     axes: tuple[tuple[int | None, ...], ...]
+    others: tuple[Mapping[str, Any], ...] = ()
+
+    def calls(self) -> list[Task]:
+        """This one, and one on the same arrays for each of the other attributes."""
+        return [self, *(replace(self, attributes=attributes) for attributes in self.others)]
 
     def apply(self, **replaced: Native) -> Native:
         """The surface on x, w, b, some of them replaced."""
@@ -136,6 +142,28 @@ def vjp_of_sum(task: Task) -> list[Native]:
     return list(task.adapter.vjp(total, tuple(chain.from_iterable(task.sets())), task.cotangent()))
 
 
+def each(task: Task) -> list[Native]:
+    """Y of each call on the same arrays."""
+    return [one.apply() for one in task.calls()]
+
+
+def compiled_each(task: Task) -> list[Native]:
+    """The same of one compiled function that makes all the calls."""
+    functions = [one.function() for one in task.calls()]
+    compiled_function = task.adapter.compile(lambda *primals: tuple(function(*primals) for function in functions))
+    return list(compiled_function(*task.primals()))
+
+
+def vjp_of_each(task: Task) -> list[Native]:
+    """The gradients of the operands in `wrt`, jointly, of the sum of the y of the calls on them."""
+    functions = [one.function() for one in task.calls()]
+
+    def total(*primals: Native) -> Native:
+        return reduce(add, (function(*primals) for function in functions))
+
+    return list(task.adapter.vjp(total, task.primals(), task.cotangent()))
+
+
 def vjp_of_chain(task: Task) -> list[Native]:
     """The gradients of x and of each w of a chain of calls, each on the y of the one before."""
     kernels = [task.arrays[f"w{mark}"] for mark in task.marks("w")]
@@ -178,6 +206,28 @@ def mapped_vjp(task: Task) -> list[Native]:
     """
     gradients = task.gradients_of(task.slot or task.wrt)
     return list(task.mapped(gradients)(*task.primals(), task.cotangent()))
+
+
+def vmap_of_jvp(task: Task) -> list[Native]:
+    """The tangent of y along those of the operands in `wrt`, mapped; each level has the axes of both."""
+    size = len(task.wrt)
+    tangent = task.mapped(lambda *args: task.adapter.jvp(task.function(), args[:size], args[size:]))
+    return [tangent(*task.primals(), *task.tangents())]
+
+
+def jvp_of_vmap(task: Task) -> list[Native]:
+    """The tangent of what `vmap` gives, the axes of tangents being those of their operands."""
+    return [task.adapter.jvp(task.mapped(task.function()), task.primals(), task.tangents())]
+
+
+def compiled_vmap(task: Task) -> list[Native]:
+    """What `vmap` gives, of a map that is compiled."""
+    return [task.adapter.compile(task.mapped(task.function()))(*task.primals())]
+
+
+def vmap_of_compiled(task: Task) -> list[Native]:
+    """The same of a map of a compiled function."""
+    return [task.mapped(task.adapter.compile(task.function()))(*task.primals())]
 
 
 def vjp_of_vmap(task: Task) -> list[Native]:
@@ -334,10 +384,17 @@ PROGRAMS: dict[str, Callable[[Task], list[Native]]] = {
     "jvp_of_vjp": jvp_of_vjp,
     "vjp_of_sum": vjp_of_sum,
     "vjp_of_chain": vjp_of_chain,
+    "each": each,
+    "compiled_each": compiled_each,
+    "vjp_of_each": vjp_of_each,
     "accumulated": accumulated,
     "fit": fit,
     "vmap": vmap,
     "mapped_vjp": mapped_vjp,
+    "vmap_of_jvp": vmap_of_jvp,
+    "jvp_of_vmap": jvp_of_vmap,
+    "compiled_vmap": compiled_vmap,
+    "vmap_of_compiled": vmap_of_compiled,
     "vjp_of_vmap": vjp_of_vmap,
     "compiled": compiled,
     "compiled_again": compiled_again,

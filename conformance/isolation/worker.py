@@ -197,9 +197,10 @@ class Worker:
         }
         with self._inside():
             arrays = {name: None if array is None else self.place.to_native(array) for name, array in laid_out.items()}
-        self._operands, attributes, name = arrays, decode_attributes(request["attributes"]), request["surface"]
+        self._operands, name = arrays, request["surface"]
+        attributes, *others = map(decode_attributes, (request["attributes"], *request["others"]))
         surface, asked = self._surfaces[name], (request["wrt"], request["slot"], request["axes"])
-        return arrays, Task(self.adapter, name, surface, attributes, arrays, *asked)
+        return arrays, Task(self.adapter, name, surface, attributes, arrays, *asked, tuple(others))
 
     def _compute(self, request: Answer) -> tuple[dict[str, Native], list[Native]]:
         arrays, task = self._prepare(request)

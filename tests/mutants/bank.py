@@ -40,6 +40,7 @@ CHAPTER_FILES = (
     "blocked",
     "long_kernels",
     "sequences",
+    "same_arrays",
     "recognisers",
     "results",
     "learning",

@@ -1,0 +1,95 @@
+"""Chapters GRAD and INV, continued: several calls on the very same arrays, each with parameters of its own.
+
+What a backend keeps of an array, or a compiler of a call, it keeps by the array alone where it forgets the parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from conv1d_cts.conformance import judge, oracle
+from conv1d_cts.conformance.backend import Array, Call, Flaw, Refused, Surface, Violation, call_of, require
+from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.check import tries
+from conv1d_cts.conformance.recipes import operands
+from conv1d_cts.conformance.values import VJP, operand_names
+from conv1d_cts.spec.geometry import Geometry
+from conv1d_cts.spec.padding import PADDING_MODES
+
+_STEPS = tuple(  # of one kernel on nine samples: y has five samples under each
+    tuple(
+        Case(Geometry(2, 2 * groups, 6, 9, 3, stride, dilation, groups, padding), bias=bias, seed=groups)
+        for stride, dilation, padding in (
+            (1, 2, "valid"), (2, 1, "same"), (1, 2, (0, 0)), (2, 1, (1, 1)), (1, 3, (1, 1)), (2, 2, (2, 2)),
+        )
+    )
+    for groups, bias in ((1, False), (2, True))
+)  # fmt: skip
+_SIDES = tuple(
+    Case(Geometry(2, 2, 3, 6, 4, padding=padding), bias=False, seed=3) for padding in ("same_lower", "same", (3, 0))
+)
+_MODES = tuple(
+    Case(Geometry(2, 2, 3, 5, 3, padding=(2, 2)), "float32", False, mode, value, seed=4)
+    for mode, value in (*((mode, 0) for mode in reversed(PADDING_MODES)), ("constant", 1), ("constant", 2))
+)
+_KINDS = {kinds[0]: kinds for kinds in (*_STEPS, *(steps[3:] for steps in _STEPS), _SIDES, _MODES)}
+
+
+def _answered(surface: Surface, case: Case, program: str) -> list[Case]:
+    """Of the calls on the case's arrays those that are possible alone. Raises Refused where that is one at most."""
+    wrt = operand_names(case) if program == "vjp" else ""
+    replies = surface.sequence([call_of(one, operands(case), program, wrt) for one in _KINDS[case]])
+    refusals = [reply for reply in replies if isinstance(reply, Refused)]
+    if len(refusals) > len(replies) - 2:
+        raise refusals[0]
+    return [one for one, reply in zip(_KINDS[case], replies, strict=True) if not isinstance(reply, Refused)]
+
+
+def _call_of_each(case: Case, kinds: list[Case], program: str) -> Call:
+    """One call of a program on the case's arrays, for all these parameters."""
+    given = operands(case)
+    call = call_of(case, given, "vjp" if program == "vjp_of_each" else "conv1d", operand_names(case))
+    first, *others = (one.attributes for one in kinds)
+    return replace(call, program=program, attributes=first, others=tuple(others))
+
+
+def _results(surface: Surface, call: Call) -> list[Array]:
+    """What comes of calls that are possible one by one. Raises Violation where they are refused together."""
+    try:
+        return [require(result, "a result") for result in surface.answer(call).results]
+    except Refused as refusal:
+        said = f"refused together, and not one by one: {refusal}"
+        raise Violation(said, "an answer", flaw=Flaw("refused")) from None
+
+
+def each_has_its_own_y(program: str) -> Callable[[Surface, Case], None]:
+    """A body: each call gives the y of its own parameters."""
+
+    def body(surface: Surface, case: Case) -> None:
+        kinds, given = _answered(surface, case, "conv1d"), operands(case)
+        for one, y in zip(kinds, _results(surface, _call_of_each(case, kinds, program)), strict=True):
+            judge.equal(y, oracle.forward(one, given), f"y of {one.attributes} beside others on the same arrays")
+
+    return body
+
+
+def gradients_add_up(surface: Surface, case: Case) -> None:
+    """The gradient of the sum of the calls' y is the sum of their gradients."""
+    kinds, given = _answered(surface, case, "vjp"), operands(case)
+    each = [oracle.gradients(one, given) for one in kinds]
+    results = _results(surface, _call_of_each(case, kinds, "vjp_of_each"))
+    for name, got in zip(operand_names(case), results, strict=True):
+        want = np.sum([gradients[name] for gradients in each], axis=0)
+        judge.equal(got, want, f"g{name} of the sum of {len(kinds)} calls on the same arrays")
+
+
+_tried = partial(tries, telling=lambda c: c in _KINDS, own=tuple(_KINDS), may_refuse=True, minimum=1)
+test_inv_7_same_arrays = _tried("INV-7", each_has_its_own_y("each"))
+test_inv_19_same_arrays = _tried(
+    "INV-19", each_has_its_own_y("compiled_each"), extra={"function": "compiled"}, costly=True
+)
+test_grad_17_same_arrays = _tried("GRAD-17", gradients_add_up, extra={**VJP, "rule": "sum"})
