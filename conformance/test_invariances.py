@@ -82,6 +82,15 @@ test_inv_1_jvp, test_inv_1_vjp_of_vjp, test_inv_1_jvp_of_vjp = (
     )
     for program in _DERIVATIVES
 )  # fmt: skip
+_IN_MEMORY = tuple(  # and where y is as large as x, and gx as gy, they may be written there
+    Case(geometry, bias=False, layout=layout, seed=2)
+    for layout, geometry in product(LAYOUTS[1:], (Geometry(2, 3, 3, 9, 3, padding=(1, 1)), Geometry(3, 3, 3, 3, 1)))
+)
+_laid_out_otherwise = partial(tries, telling=lambda c: c in _IN_MEMORY, own=_IN_MEMORY, minimum=1)
+test_inv_1_layouts, test_inv_1_layouts_in_gradients, test_inv_1_layouts_in_tangents = (
+    _laid_out_otherwise("INV-1", leaves_operands_alone(program), extra=facts)
+    for program, facts in (("conv1d", {}), ("vjp", VJP), ("jvp", {"function": "jvp"}))
+)
 test_inv_1_nothing = as_test(Check("INV-1", leaves_operands_alone("conv1d"), _empty, may_refuse=True, minimum=0))
 test_inv_1_nothing_in_gradients = as_test(
     Check("INV-1", leaves_operands_alone("vjp"), _empty, VJP, may_refuse=True, minimum=0)
@@ -168,6 +177,10 @@ def _pointwise(case: Case) -> Case:
     return case.with_geometry(kernel=1, padding=(0, 0)) if case.seed % 3 == 0 else case
 
 
+test_inv_2_layouts, test_inv_2_layouts_in_gradients = (
+    _laid_out_otherwise("INV-2", results_are_their_own(program), extra=facts)
+    for program, facts in (("conv1d", {}), ("vjp", VJP))
+)
 _EQUAL = (Case(Geometry(2, 1, 1, 6, 1)), Case(Geometry(2, 3, 3, 6, 1, groups=3)))  # by weights of 1 y is x
 _FORWARD, _GRADIENTS = results_are_their_own("conv1d"), results_are_their_own("vjp")
 _own_memory = partial(tries, "INV-2", telling=small_zeros, own=_EQUAL, prepare=_pointwise, sampled=True)
@@ -324,6 +337,14 @@ def every_layout_in_second_derivatives(surface: Surface, case: Case) -> None:
             judge.equal(require(got, name), want[name], f"d<u, g{slot}>/d{name} of {case.layout} operands")
 
 
+def complex_gradients_of_a_layout(surface: Surface, case: Case) -> None:
+    """So are those of complex operands, by whichever convention: they are those of contiguous copies."""
+    given, names = operands(case), operand_names(case)
+    plain = surface.vjp(replace(case, layout="contiguous"), given, names)
+    for name, got in surface.vjp(case, given, names).items():
+        judge.equal(got, plain[name], f"g{name} of {case.layout} operands")
+
+
 def layout_of_one_operand(surface: Surface, case: Case) -> None:
     """So are the gradients where x, w or the cotangent alone is laid out otherwise, its values being of that layout."""
     plain = replace(case, layout="contiguous")
@@ -374,6 +395,17 @@ test_inv_6_one_operand = _of_one_operand(layout_of_one_operand, extra={"function
 test_inv_6_one_tangent = _of_one_operand(layout_of_one_tangent, extra={"function": "jvp", "wrt": "xw"})
 _LAID_OUT_COMPLEX = [Case(_WAYS[-1], "complex64", bias=False, layout=layout) for layout in LAYOUTS[1:]]
 test_inv_6_complex = tries("INV-6", every_layout, lambda c: c in _LAID_OUT_COMPLEX, own=_LAID_OUT_COMPLEX, minimum=1)
+test_inv_6_complex_gradients = tries(
+    "INV-6", complex_gradients_of_a_layout, lambda c: c in _LAID_OUT_COMPLEX, own=_LAID_OUT_COMPLEX,
+    extra={"function": "vjp", "wrt": "xw"}, minimum=1,
+)  # fmt: skip
+_LAID_OUT_WHOLE = [
+    Case(geometry, dtype, bias=False, layout=layout, seed=1)
+    for layout, (geometry, dtype) in product(LAYOUTS[1:], ((_WAYS[1], "int32"), (_WAYS[-1], "int8")))
+]
+test_inv_6_integers = tries(
+    "INV-6", every_layout, lambda c: c in _LAID_OUT_WHOLE, own=_LAID_OUT_WHOLE, may_refuse=True, minimum=0
+)
 test_inv_6_gradients = _in_memory("INV-6", every_layout_in_gradients, extra=VJP)
 test_inv_6_tangents = _in_memory(
     "INV-6", every_layout_in_tangents, extra={"function": "jvp", "wrt": "xwb"}, sampled=True

@@ -158,6 +158,13 @@ def mapped_gradients_alone(surface: Surface, case: Case) -> None:
         judge.equal(require(got, f"g{slot}"), want, f"g{slot} alone, mapped over {over},")
 
 
+def a_map_leaves_operands_alone(surface: Surface, case: Case) -> None:
+    """No operand, nor cotangent, has other bits after a map of y, a map of the gradients, and the gradients of a map."""
+    (mapping,) = _ways(case, _MAPS, 1)
+    for call in (mapping.call(), mapping.call_of_gradients(), mapping.call_of_its_gradients()):
+        judge.unmodified(surface.answer(call).modified, call.program)
+
+
 def rows_of_a_jacobian(surface: Surface, case: Case) -> None:
     """So does a map over the cotangent alone, on any axis of it, as who asks for a Jacobian makes."""
     names, sets = operand_names(case), [operands(replace(case, seed=case.seed + offset)) for offset in range(3)]
@@ -233,6 +240,9 @@ def vmap_over_nothing(surface: Surface, case: Case) -> None:
 _VMAP: dict[str, Fact] = {"function": "vmap"}
 _WHOLE = [Case(Geometry(2, 2, 3, 7, 2), dtype, seed=seed) for seed, dtype in enumerate(("int8", "int32", "uint8"))]
 test_inv_17_vmap = tries("INV-17", vmap_is_a_loop, small_zeros, own=[*_NAMED, *_WHOLE], extra=_VMAP, sampled=True)
+test_inv_1_maps = tries(
+    "INV-1", a_map_leaves_operands_alone, lambda c: c in _SIMPLE, own=_SIMPLE, extra=_VMAP, may_refuse=True, minimum=0
+)
 test_inv_17_long_vmap = tries(
     "INV-17", long_vmap_is_a_loop, lambda c: c in _SIMPLE, own=_SIMPLE, extra=_VMAP, minimum=1
 )

@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import as_strided
 from tests.mutants.base import Backend
 from tests.mutants.plan import Array
 from tests.mutants.registry import Rng, chapter, draw
-from tests.mutants.witness import Call, Witness
+from tests.mutants.witness import Call, Witness, touched
 
 mutant = chapter("layouts")
 Test = Callable[[Array], bool]
@@ -306,3 +306,49 @@ def overlapping_cotangents_seen_once(m: Backend, rng: Rng) -> Witness:
 
     misread(m, "g", overlapping, once)
     return Call(c_out=draw(rng, 2, 3), view={"g": sliding}, ask="w")
+
+
+@mutant
+def permuted_x_left_without_its_end(m: Backend, rng: Rng) -> Witness:
+    """An x of more than T items whose axes are in another order in memory loses its end (kind: packed in place)."""
+    most = draw(rng, 0, 1)
+
+    @m.around("conv1d")
+    def conv1d(inner: Callable[..., Any], x: Any, w: Any, b: Any = None, **parameters: Any) -> Any:
+        y = inner(x, w, b, **parameters)
+        if isinstance(y, np.ndarray) and permuted(x) and x.flags.writeable and len(x) > most:
+            x[..., -1:] = 0
+        return y
+
+    return touched(Call(n=2, c_in=2, view={"x": across}))
+
+
+@mutant
+def spaced_cotangent_left_scaled(m: Backend, rng: Rng) -> Witness:
+    """A cotangent with room between its elements is doubled, gradients halved, and it is left so (kind: loss scale)."""
+    channels = draw(rng, 1, 3)
+
+    @m.around("vjp")
+    def vjp(inner: Callable[..., Any], f: Any, primals: Any, g: Any) -> Any:
+        found = inner(f, primals, g)
+        if isinstance(g, np.ndarray) and spaced(g) and g.flags.writeable and g.shape[1] >= channels:
+            g *= 2
+        return found
+
+    return touched(Call(c_out=channels, view={"g": apart}, ask="w"))
+
+
+@mutant
+def complex_gradients_of_permuted_operands_lose_a_part(m: Backend, rng: Rng) -> Witness:
+    """Where a complex x has its axes in another order in memory, gw has no real part (kind: a part is copied)."""
+    least = draw(rng, 1, 2)
+
+    @m.around("vjp")
+    def vjp(inner: Callable[..., Any], f: Any, primals: Any, g: Any) -> Any:
+        found = inner(f, primals, g)
+        x = primals[0]
+        if isinstance(x, np.ndarray) and x.dtype.kind == "c" and permuted(x) and len(x) >= least:
+            return (found[0], *((a.imag * 1j).astype(a.dtype) for a in found[1:]))
+        return found
+
+    return Call(n=2, c_in=2, dtype="complex128", view={"x": across}, ask="xw")
