@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import jax
@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import jaxlib
 import numpy as np
 from jax import lax
-from jax.extend.backend import backends
 
 from conv1d_cts.adapters import cuda
 
@@ -168,9 +167,11 @@ def settings(surface: str, device: str) -> Iterator[None]:
 
 
 def _devices() -> dict[str, Any]:
-    """The devices of every platform by name: the platform, and the number there where it is not 0."""
-    found = [device for client in backends().values() for device in client.devices()]
-    return {_name(device): device for device in sorted(found, key=lambda device: device.platform != "cpu")}
+    """The processor and the devices of the default platform by name: the platform, and the number where it is not 0."""
+    found = jax.devices()
+    with suppress(RuntimeError):  # where JAX_PLATFORMS leaves the processor out
+        found = [*jax.devices("cpu"), *found]
+    return {_name(device): device for device in found}
 
 
 def _name(device: Any) -> str:

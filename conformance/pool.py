@@ -61,7 +61,7 @@ PROFILES = {
         "quick", 1, 1, (5, 7, 9), 10, 12, 60, 6, every_surface=False, spread=24, further_spread=24, further_own=8
     ),
     "standard": Profile(
-        "standard", 1, 3, (5, 6, 7, 8, 9, 10, 11), 60, 48, 120, 16, further_spread=24, further_own=8, further_costly=3
+        "standard", 1, 3, (5, 6, 7, 8, 9, 10, 11), 60, 48, 60, 8, further_spread=12, further_own=4, further_costly=2
     ),
     "thorough": Profile("thorough", 4, 10, (5, 6, 7, 8, 9, 10, 11), 600, 500, 600, 200),
 }
