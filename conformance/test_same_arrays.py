@@ -40,11 +40,14 @@ _KINDS = {kinds[0]: kinds for kinds in (*_STEPS, *(steps[3:] for steps in _STEPS
 
 
 def _answered(surface: Surface, case: Case, program: str) -> list[Case]:
-    """Of the calls on the case's arrays those that are possible alone. Raises Refused where that is one at most."""
+    """Of the calls on the case's arrays those that are possible alone.
+
+    Raises Refused where the first is not, or no other one.
+    """
     wrt = operand_names(case) if program == "vjp" else ""
     replies = surface.sequence([call_of(one, operands(case), program, wrt) for one in _KINDS[case]])
     refusals = [reply for reply in replies if isinstance(reply, Refused)]
-    if len(refusals) > len(replies) - 2:
+    if isinstance(replies[0], Refused) or len(refusals) > len(replies) - 2:
         raise refusals[0]
     return [one for one, reply in zip(_KINDS[case], replies, strict=True) if not isinstance(reply, Refused)]
 
