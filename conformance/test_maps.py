@@ -159,7 +159,7 @@ def mapped_gradients_alone(surface: Surface, case: Case) -> None:
 
 
 def a_map_leaves_operands_alone(surface: Surface, case: Case) -> None:
-    """No operand, nor cotangent, has other bits after a map of y, a map of the gradients, and the gradients of a map."""
+    """No operand, nor cotangent, has other bits after a map of y or of the gradients, and the gradients of a map."""
     (mapping,) = _ways(case, _MAPS, 1)
     for call in (mapping.call(), mapping.call_of_gradients(), mapping.call_of_its_gradients()):
         judge.unmodified(surface.answer(call).modified, call.program)

@@ -23,6 +23,7 @@ from conv1d_cts.conformance.selection import Selection
 from conv1d_cts.conformance.strategies import shrink
 from conv1d_cts.conformance.together import Together
 
+_ENOUGH = 16  # of its own cases for a check that may see most of them refused
 _ABREAST = 32  # examples; they are made before any of them is judged
 # Examples of one deviation that a check lets die; each costs a process, and more would show nothing new.
 _DEATHS_SHOWN = 3
@@ -34,8 +35,8 @@ class Trial:
 
     `cases` are those that the surface can do, as far as its limits say before a check has been chosen; `limited` are
     cases inside limits, of which each check tries a few. Where there is a `spread`, a check gets so many of the cases
-    and `most` of its own, others at each `turn`: twice as many where those may be refused, so that enough are not. A
-    costly check gets `costly` of each, where that is given.
+    and `most` of its own, others at each `turn`: more where those may be refused, so that enough are not. A costly
+    check gets `costly` of each, where that is given.
     """
 
     surface: Surface
@@ -123,7 +124,7 @@ class Trial:
             check.select,
             lambda e: self._forbidding(check, e) is not None,
             few or (self.sample if check.sampled else self.spread),
-            few or (self.most and self.most * (2 if check.may_refuse else 1)),
+            few or (self.most and (max(2 * self.most, _ENOUGH) if check.may_refuse else self.most)),
             self._forbids_all(check),
             check.bias_aside,
             lambda e: any(d.when.holds(self.facts(check, e)) for d in entries),

@@ -37,7 +37,7 @@ class Task:
     others: tuple[Mapping[str, Any], ...] = ()
 
     def calls(self) -> list[Task]:
-        """This one, and one on the same arrays for each of the other attributes."""
+        """The task itself, and one on the same arrays for each of the other attributes."""
         return [self, *(replace(self, attributes=attributes) for attributes in self.others)]
 
     def apply(self, **replaced: Native) -> Native:
