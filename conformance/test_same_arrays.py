@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from conv1d_cts.conformance import judge, oracle
-from conv1d_cts.conformance.backend import Array, Call, Flaw, Refused, Surface, Violation, call_of, require
+from conv1d_cts.conformance.backend import Call, Refused, Surface, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
 from conv1d_cts.conformance.recipes import operands
@@ -60,22 +60,16 @@ def _call_of_each(case: Case, kinds: list[Case], program: str) -> Call:
     return replace(call, program=program, attributes=first, others=tuple(others))
 
 
-def _results(surface: Surface, call: Call) -> list[Array]:
-    """What comes of calls that are possible one by one. Raises Violation where they are refused together."""
-    try:
-        return [require(result, "a result") for result in surface.answer(call).results]
-    except Refused as refusal:
-        said = f"refused together, and not one by one: {refusal}"
-        raise Violation(said, "an answer", flaw=Flaw("refused")) from None
-
-
 def each_has_its_own_y(program: str) -> Callable[[Surface, Case], None]:
     """A body: each call gives the y of its own parameters."""
 
     def body(surface: Surface, case: Case) -> None:
         kinds, given = _answered(surface, case, "conv1d"), operands(case)
-        for one, y in zip(kinds, _results(surface, _call_of_each(case, kinds, program)), strict=True):
-            judge.equal(y, oracle.forward(one, given), f"y of {one.attributes} beside others on the same arrays")
+        results = surface.answer(_call_of_each(case, kinds, program)).results
+        for one, y in zip(kinds, results, strict=True):
+            judge.equal(
+                require(y, "y"), oracle.forward(one, given), f"y of {one.attributes} beside others on the same arrays"
+            )
 
     return body
 
@@ -84,10 +78,10 @@ def gradients_add_up(surface: Surface, case: Case) -> None:
     """The gradient of the sum of the calls' y is the sum of their gradients."""
     kinds, given = _answered(surface, case, "vjp"), operands(case)
     each = [oracle.gradients(one, given) for one in kinds]
-    results = _results(surface, _call_of_each(case, kinds, "vjp_of_each"))
+    results = surface.answer(_call_of_each(case, kinds, "vjp_of_each")).results
     for name, got in zip(operand_names(case), results, strict=True):
         want = np.sum([gradients[name] for gradients in each], axis=0)
-        judge.equal(got, want, f"g{name} of the sum of {len(kinds)} calls on the same arrays")
+        judge.equal(require(got, name), want, f"g{name} of the sum of {len(kinds)} calls on the same arrays")
 
 
 _tried = partial(tries, telling=lambda c: c in _KINDS, own=tuple(_KINDS), may_refuse=True, minimum=1)
