@@ -67,9 +67,8 @@ def each_has_its_own_y(program: str) -> Callable[[Surface, Case], None]:
         kinds, given = _answered(surface, case, "conv1d"), operands(case)
         results = surface.answer(_call_of_each(case, kinds, program)).results
         for one, y in zip(kinds, results, strict=True):
-            judge.equal(
-                require(y, "y"), oracle.forward(one, given), f"y of {one.attributes} beside others on the same arrays"
-            )
+            what = f"y of {one.attributes} beside others on the same arrays"
+            judge.equal(require(y, "y"), oracle.forward(one, given), what)
 
     return body
 
