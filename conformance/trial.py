@@ -23,7 +23,7 @@ from conv1d_cts.conformance.selection import Selection
 from conv1d_cts.conformance.strategies import shrink
 from conv1d_cts.conformance.together import Together
 
-_ENOUGH = 16  # of its own cases for a check that may see most of them refused
+_ENOUGH = 24  # cases of the pool, and of its own, for a check that may see most of them refused
 _ABREAST = 32  # examples; they are made before any of them is judged
 # Examples of one deviation that a check lets die; each costs a process, and more would show nothing new.
 _DEATHS_SHOWN = 3
@@ -119,12 +119,12 @@ class Trial:
             return []
         recorded = tuple(case_from(dict(case)) for d in self._entries(check) for case in d.cases)
         entries = self._entries(check) if self.spread else ()
-        few = self.costly if check.costly else None
+        few, least = self.costly if check.costly else None, _ENOUGH if check.may_refuse else 0
         selection = Selection(
             check.select,
             lambda e: self._forbidding(check, e) is not None,
-            few or (self.sample if check.sampled else self.spread),
-            few or (self.most and (max(2 * self.most, _ENOUGH) if check.may_refuse else self.most)),
+            few or (self.sample if check.sampled else self.spread and max(self.spread, least)),
+            few or (self.most and max(self.most * (2 if check.may_refuse else 1), least)),
             self._forbids_all(check),
             check.bias_aside,
             lambda e: any(d.when.holds(self.facts(check, e)) for d in entries),
