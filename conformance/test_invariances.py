@@ -177,15 +177,13 @@ def _pointwise(case: Case) -> Case:
     return case.with_geometry(kernel=1, padding=(0, 0)) if case.seed % 3 == 0 else case
 
 
-test_inv_2_layouts, test_inv_2_layouts_in_gradients = (
-    _laid_out_otherwise("INV-2", results_are_their_own(program), extra=facts)
-    for program, facts in (("conv1d", {}), ("vjp", VJP))
-)
 _EQUAL = (Case(Geometry(2, 1, 1, 6, 1)), Case(Geometry(2, 3, 3, 6, 1, groups=3)))  # by weights of 1 y is x
 _FORWARD, _GRADIENTS = results_are_their_own("conv1d"), results_are_their_own("vjp")
 _own_memory = partial(tries, "INV-2", telling=small_zeros, own=_EQUAL, prepare=_pointwise, sampled=True)
 test_inv_2_forward = _own_memory(body=_FORWARD)
 test_inv_2_gradients = _own_memory(body=_GRADIENTS, extra=VJP)
+test_inv_2_layouts = _laid_out_otherwise("INV-2", _FORWARD)
+test_inv_2_layouts_in_gradients = _laid_out_otherwise("INV-2", _GRADIENTS, extra=VJP)
 
 
 # Nothing to sum but the bias, of which y might be a view.

@@ -5,14 +5,14 @@ What a backend keeps of an array, or a compiler of a call, it keeps by the array
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from conv1d_cts.conformance import judge, oracle
-from conv1d_cts.conformance.backend import Call, Refused, Surface, call_of, require
+from conv1d_cts.conformance.backend import Array, Call, Refused, Surface, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
 from conv1d_cts.conformance.recipes import operands
@@ -39,6 +39,15 @@ _MODES = tuple(
 _KINDS = {kinds[0]: kinds for kinds in (*_STEPS, *(steps[3:] for steps in _STEPS), _SIDES, _MODES)}
 
 
+def _together(surface: Surface, case: Case, program: str, plain: str) -> tuple[list[Case], tuple[Array | None, ...]]:
+    """The calls on the case's arrays and what comes of all of them; without those that are refused by themselves."""
+    try:
+        return list(_KINDS[case]), surface.answer(_call_of_each(case, _KINDS[case], program)).results
+    except Refused:
+        kinds = _answered(surface, case, plain)
+        return kinds, surface.answer(_call_of_each(case, kinds, program)).results
+
+
 def _answered(surface: Surface, case: Case, program: str) -> list[Case]:
     """Of the calls on the case's arrays those that are possible alone.
 
@@ -52,7 +61,7 @@ def _answered(surface: Surface, case: Case, program: str) -> list[Case]:
     return [one for one, reply in zip(_KINDS[case], replies, strict=True) if not isinstance(reply, Refused)]
 
 
-def _call_of_each(case: Case, kinds: list[Case], program: str) -> Call:
+def _call_of_each(case: Case, kinds: Sequence[Case], program: str) -> Call:
     """One call of a program on the case's arrays, for all these parameters."""
     given = operands(case)
     call = call_of(case, given, "vjp" if program == "vjp_of_each" else "conv1d", operand_names(case))
@@ -64,8 +73,8 @@ def each_has_its_own_y(program: str) -> Callable[[Surface, Case], None]:
     """A body: each call gives the y of its own parameters."""
 
     def body(surface: Surface, case: Case) -> None:
-        kinds, given = _answered(surface, case, "conv1d"), operands(case)
-        results = surface.answer(_call_of_each(case, kinds, program)).results
+        kinds, results = _together(surface, case, program, "conv1d")
+        given = operands(case)
         for one, y in zip(kinds, results, strict=True):
             what = f"y of {one.attributes} beside others on the same arrays"
             judge.equal(require(y, "y"), oracle.forward(one, given), what)
@@ -75,9 +84,8 @@ def each_has_its_own_y(program: str) -> Callable[[Surface, Case], None]:
 
 def gradients_add_up(surface: Surface, case: Case) -> None:
     """The gradient of the sum of the calls' y is the sum of their gradients."""
-    kinds, given = _answered(surface, case, "vjp"), operands(case)
-    each = [oracle.gradients(one, given) for one in kinds]
-    results = surface.answer(_call_of_each(case, kinds, "vjp_of_each")).results
+    kinds, results = _together(surface, case, "vjp_of_each", "vjp")
+    each = [oracle.gradients(one, operands(case)) for one in kinds]
     for name, got in zip(operand_names(case), results, strict=True):
         want = np.sum([gradients[name] for gradients in each], axis=0)
         judge.equal(require(got, name), want, f"g{name} of the sum of {len(kinds)} calls on the same arrays")
