@@ -14,9 +14,7 @@ from conv1d_cts.conformance.accuracy import few_terms, recipe
 from conv1d_cts.conformance.backend import Surface, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
-from conv1d_cts.conformance.edges import (
-    each_mode,
-)
+from conv1d_cts.conformance.edges import each_mode
 from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.recipes import Operands, exact_in_sums, lattice_fits, operands
 from conv1d_cts.conformance.test_gradients import chosen, companies

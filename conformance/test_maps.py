@@ -64,7 +64,7 @@ _UNDER_MODES = (  # the first ones without what some surfaces lack
         for seed, mode in enumerate(PADDING_MODES)
     ),
 )
-_COMPILED = (*_UNDER_MODES[:2], Case(Geometry(2, 3, 3, 7, 2, groups=3, padding=(1, 1)), bias=False, seed=2))
+_FEW = (*_UNDER_MODES[:2], Case(Geometry(2, 3, 3, 7, 2, groups=3, padding=(1, 1)), bias=False, seed=2))
 _LAID_OUT = tuple(replace(_SIMPLE[0], layout=layout) for layout in LAYOUTS[1:] if layout not in SHARING)
 _RULES = 16  # malformed calls of a clause
 _TRIED = 4  # ways of all to map one case: a compiler pays for each
@@ -275,7 +275,7 @@ test_inv_17_tangents, test_inv_17_mapped_tangents = (
 )  # fmt: skip
 test_inv_19_maps, test_inv_19_in_maps = (
     tries(
-        "INV-19", compiled_map_is_a_loop(program), lambda c: c in _COMPILED, own=_COMPILED,
+        "INV-19", compiled_map_is_a_loop(program), lambda c: c in _FEW, own=_FEW,
         extra={"function": "compiled", "rule": "mapped"}, costly=True, may_refuse=True, minimum=0,
     )
     for program in ("compiled_vmap", "vmap_of_compiled")

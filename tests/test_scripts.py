@@ -354,13 +354,16 @@ def test_a_script_of_several_calls_looks_at_the_result_that_was_judged(name: str
 def test_a_script_makes_the_calls_of_a_program_that_composes_several(name: str) -> None:
     pytest.importorskip(name, reason=f"{name} is not installed")
     case = replace(UNPADDED, bias=False)
-    given, other = operands(case), case.with_geometry(dilation=1, padding="valid", length=case.geometry.length)
-    plain, sides = call_of(case, given, "conv1d", "xw"), other.attributes
+    given, other = operands(case), case.with_geometry(dilation=1)
+    plain = call_of(case, given, "conv1d", "xw")
     stacks = {name: np.stack([array] * 2) for name, array in {**plain.arrays, **_along(given)}.items() if name != "b"}
     mapped = replace(plain, program="vmap", axes=((0, 0),), arrays={**stacks, "b": None})
     along = oracle.tangent(case, given, "xw")
     asked = [
-        (replace(plain, program="each", others=(sides,)), (oracle.forward(case, given), oracle.forward(other, given))),
+        (
+            replace(plain, program="each", others=(other.attributes,)),
+            (oracle.forward(case, given), oracle.forward(other, given)),
+        ),
         (replace(mapped, program="jvp_of_vmap"), (np.stack([along] * 2),)),
         (replace(mapped, program="vmap_of_jvp", axes=((0,) * 4,)), (np.stack([along] * 2),)),
         *(
