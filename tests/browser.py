@@ -44,6 +44,8 @@ def visit(browser: Any, url: str) -> Iterator[Any]:
     colour(browser, "light")
     browser.get("about:blank")
     browser.get(url)
+    # Beside busy processes chromedriver takes the load of the blank page for this one's and returns while it loads.
+    wait_until(browser, "return document.URL !== 'about:blank' && document.readyState === 'complete'")
     yield browser
     assert browser.get_log("browser") == []
 
@@ -66,8 +68,8 @@ def run(browser: Any, script: str) -> Any:
 
 
 def wait_until(browser: Any, script: str) -> None:
-    """Wait up to 5 seconds for the script to return something true."""
-    wait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait(browser, 5)
+    """Wait up to 30 seconds for the script to return something true."""
+    wait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait(browser, 30)
     wait.until(lambda _: run(browser, script), script)
 
 
