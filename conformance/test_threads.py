@@ -11,7 +11,7 @@ from conv1d_cts.conformance import bounds, judge, oracle
 from conv1d_cts.conformance.backend import Answer, Refused, Surface, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
-from conv1d_cts.conformance.isolation.programs import ROUNDS
+from conv1d_cts.conformance.isolation.programs.threads import ROUNDS
 from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.outcomes import of_each_clause, refused_alike, through
 from conv1d_cts.conformance.recipes import operands

@@ -13,14 +13,15 @@ import numpy as np
 
 from conv1d_cts.adapters.conditions import Fact
 from conv1d_cts.conformance import judge, oracle
-from conv1d_cts.conformance.backend import Answer, Call, Refused, Surface
+from conv1d_cts.conformance.backend import Answer, Call, Refused, Surface, call_of
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.isolation.wire import dtype_of
-from conv1d_cts.conformance.recipes import operands
+from conv1d_cts.conformance.recipes import Operands, operands
 from conv1d_cts.spec.geometry import Geometry
 from conv1d_cts.spec.padding import source_index
 
 VJP: dict[str, Fact] = {"function": "vjp", "wrt": "xwb"}  # facts of a check that asks for all gradients jointly
+HIGHER = ("jvp", "vjp_of_vjp", "jvp_of_vjp")  # the programs of tangents and of second derivatives
 
 
 def forward_is_exact(surface: Surface, case: Case) -> None:
@@ -141,6 +142,14 @@ def past_16_bits() -> list[Case]:
         Geometry(1, 2, 2, m, 3, stride=3, groups=2), Geometry(1, 1, 2, 8 * m + 50, 2),
     )  # fmt: skip
     return [Case(geometry, seed=1) for geometry in geometries]
+
+
+def calls_of(case: Case, given: Operands, program: str) -> list[Call]:
+    """The calls of a program on all operands; second derivatives are taken through each gradient."""
+    names = operand_names(case)
+    if program in ("vjp_of_vjp", "jvp_of_vjp"):
+        return [call_of(case, given, program, names, slot) for slot in names]
+    return [call_of(case, given, program, "" if program == "conv1d" else names)]
 
 
 def answers(surface: Surface, calls: list[Call]) -> list[Answer]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from conv1d_cts.adapters import devices, processor
 from conv1d_cts.conformance.isolation.faults import out_of_memory
-from conv1d_cts.conformance.isolation.programs import Native
+from conv1d_cts.conformance.isolation.programs.task import Native
 
 Array = np.ndarray[Any, Any]
 

@@ -25,7 +25,8 @@ from conv1d_cts.conformance.isolation.arrange import arrange
 from conv1d_cts.conformance.isolation.faults import out_of_memory
 from conv1d_cts.conformance.isolation.place import Place, facts, surfaces
 from conv1d_cts.conformance.isolation.position import Position
-from conv1d_cts.conformance.isolation.programs import PROGRAMS, Native, Task
+from conv1d_cts.conformance.isolation.programs.catalogue import PROGRAMS
+from conv1d_cts.conformance.isolation.programs.task import Native, Task
 from conv1d_cts.conformance.isolation.wire import decode, decode_attributes, encode, pack, unpack
 from conv1d_cts.conformance.isolation.witness import Witness
 
