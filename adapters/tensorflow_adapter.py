@@ -98,10 +98,11 @@ surfaces = {
     "functional": conv1d,
     "padded": padded,
     "conv2d": conv2d,
-    "channels-first": channels_first,
     "convolution": convolution,
     "graph": graph,
 }
+if IsMklEnabled() or tf.config.list_physical_devices("GPU"):  # on the CPU oneDNN alone has channels first
+    surfaces["channels-first"] = channels_first
 limits = {
     "surface not in ('padded', 'conv2d') and padding == 'explicit' and lo + hi > 0": "tf.nn.conv1d pads by name alone",
     "surface != 'padded' and padding in ('same_lower', 'causal', 'full')": "TensorFlow has the names VALID and SAME",

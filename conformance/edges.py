@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import cycle, product
 
 from conv1d_cts.conformance.cases import Case
+from conv1d_cts.conformance.pool import FLOATS
 from conv1d_cts.spec.geometry import Geometry
 from conv1d_cts.spec.padding import PADDING_MODES, PADDING_NAMES, widest
 
@@ -92,6 +93,12 @@ def every_dtype(mode: str) -> Iterator[Case]:
     ):  # fmt: skip
         g = Geometry(2, 2, 3, 9, 3, stride, dilation, padding=pads)
         yield Case(g, dtype, True, mode, 2 if mode == "constant" else 0)
+
+
+def without_windows() -> Iterator[Case]:
+    """No window: one sample missing, two and three, under each small stride, and in each dtype."""
+    for dtype, stride, short in product(FLOATS, (1, 2, 3), (1, 2, 3)):
+        yield Case(Geometry(2, 2, 3, 4 - short, 4, stride), dtype, bias=False, seed=short)
 
 
 def each_mode() -> Iterator[Case]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain, combinations, product
+from itertools import chain, combinations
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from conv1d_cts.conformance import judge, oracle
 from conv1d_cts.conformance.backend import Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
-from conv1d_cts.conformance.check import Check, as_test, tries
+from conv1d_cts.conformance.check import tries
 from conv1d_cts.conformance.edges import (
     around_powers,
     blocks,
@@ -137,30 +137,6 @@ def shapes_and_dtypes(surface: Surface, case: Case) -> None:
 
 
 test_grad_9_shapes_and_dtypes = tries("GRAD-9", shapes_and_dtypes, non_empty, extra=VJP)
-
-
-def _empty_cases(cases: tuple[Case, ...]) -> Iterator[Case]:
-    """Each extent in turn 0, and no window at all."""
-    for name, groups, stride, bias in product(("n", "c_in", "c_out", "length", "l_out"), (1, 2), (1, 2), (True, False)):
-        extents = {"n": 2, "c_in": 2 * groups, "c_out": 3 * groups, "length": 5}
-        extents |= {"length": 1} if name == "l_out" else {name: 0}
-        padding = (3, 3) if name == "length" else (int(bias), 1)
-        geometry = Geometry(**extents, kernel=4, stride=stride, groups=groups, padding=padding)
-        yield Case(geometry, bias=bias, seed=3 * groups + stride)
-    for padding in ((2, 2), (3, 1)):  # windows that see nothing but the fill
-        yield Case(Geometry(2, 2, 3, 0, 3, padding=padding), padding_mode="constant", padding_value=1.5)
-    yield from (case for case in cases if not non_empty(case))
-
-
-def exact_in_company(surface: Surface, case: Case) -> None:
-    """The gradients of some operands, which the case chooses, are exact."""
-    gradient_is_exact(chosen(case, companies(operand_names(case))))(surface, case)
-
-
-test_grad_10_zero_size = as_test(Check("GRAD-10", gradient_is_exact("xwb"), _empty_cases, VJP, may_refuse=True))
-test_grad_10_in_company = as_test(
-    Check("GRAD-10", exact_in_company, _empty_cases, {"function": "vjp"}, may_refuse=True)
-)
 
 
 def alone_and_jointly(surface: Surface, case: Case) -> None:

@@ -11,7 +11,13 @@ from conv1d_cts.conformance import judge
 from conv1d_cts.conformance.backend import Surface
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
-from conv1d_cts.conformance.edges import long_complex_rows, long_strided_rows, long_windows, odd_strides
+from conv1d_cts.conformance.edges import (
+    long_complex_rows,
+    long_strided_rows,
+    long_windows,
+    odd_strides,
+    without_windows,
+)
 from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.conformance.values import forward_is_exact, non_empty
 from conv1d_cts.spec.geometry import Geometry
@@ -76,6 +82,7 @@ def _too_long(cases: Iterable[Case]) -> Iterable[Case]:
         length = dilation * (kernel - 1) + 1 - short - lo
         if length > 0:
             yield Case(Geometry(*sizes, length, kernel, stride, dilation, 1, (lo, 0)), bias=bias, seed=short)
+    yield from without_windows()
     yield from (case for case in cases if case.geometry.l_out == 0)
 
 
