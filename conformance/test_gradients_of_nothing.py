@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
 
+from conv1d_cts.adapters.conditions import Fact
 from conv1d_cts.conformance.backend import Surface
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test
@@ -57,8 +58,8 @@ _OF_NOTHING = tuple(
 
 def _derivative(body: Callable[[Surface, Case], None], program: str) -> Any:
     """The check of a derivative where an extent is 0, or there is no window."""
-    extra = {"function": program}
-    return as_test(Check("GRAD-10", body, lambda cases: iter(_OF_NOTHING), extra, may_refuse=True, minimum=0))
+    facts: dict[str, Fact] = {"function": program}
+    return as_test(Check("GRAD-10", body, lambda cases: iter(_OF_NOTHING), facts, may_refuse=True, minimum=0))
 
 
 test_grad_10_tangents = _derivative(jvp_is_exact, "jvp")
