@@ -28,7 +28,7 @@ def compiled_again(task: Task) -> list[Native]:
 
 
 def compiled_each(task: Task) -> list[Native]:
-    """The same of one compiled function that makes all the calls."""
+    """Y of each call on the same arrays, of one compiled function that makes all the calls."""
     functions = [one.function() for one in task.calls()]
     compiled_function = task.adapter.compile(lambda *primals: tuple(function(*primals) for function in functions))
     return list(compiled_function(*task.primals()))
