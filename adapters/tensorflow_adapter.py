@@ -118,7 +118,7 @@ if IsMklEnabled():
     _ONEDNN = ("float32", "bfloat16", *(["float16"] if "avx512_fp16" in processor.instruction_sets() else []))
 limits |= {
     f"device == 'cpu' and surface == 'channels-first' and dtype not in {_ONEDNN}"
-    " and function not in ('compiled', 'compiled_vjp')": "oneDNN alone has channels first, and XLA",
+    " and function not in ('compiled', 'compiled_vjp', 'eval_shape')": "oneDNN alone has channels first, and XLA",
     "device == 'cpu' and function in ('vjp', 'vjp_of_vjp', 'jvp_of_vjp') and (wrt != 'b' or surface == 'graph')"
     " and (dilation > 1 and surface != 'convolution' or groups > 1)"
     f" and (dtype not in {_ONEDNN} or surface == 'conv2d' and padding == 'explicit')": (

@@ -73,7 +73,7 @@ def _alike(how: str, *asked: Callable[[Malformed], Call]) -> Callable[[Surface, 
             if plain != other:
                 said = [f"a result of shape {shape}" if shape is not None else "an error" for shape in (plain, other)]
                 kind = Flaw("accepted" if plain is None else "refused")
-                raise Violation(f"{example.rule}: {said[1]} {how}, {said[0]} otherwise", said[0], said[1], kind)
+                raise Violation(f"{example.rule}: {said[1]} {how}, {said[0]} in a plain call", said[0], said[1], kind)
 
     return body
 
