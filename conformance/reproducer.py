@@ -86,9 +86,7 @@ class _Writer:
     def lines(self, flaw: Flaw) -> list[str]:
         """The script for a flaw of any kind."""
         if flaw.kind == "died":
-            return _survived(
-                _importing(self.macros.imports, [*self._operands(), f'print("answered", {self.results()})'])
-            )
+            return _survived(_importing(self.macros.imports, [*self._operands(), _computed([self.results()])]))
         if flaw.kind == "lost":
             judged = self._afterwards()
         elif flaw.kind in ("shared", "changed"):
@@ -232,8 +230,9 @@ class _Sequence:
         if flaw.kind == "lost":
             raise Unwritten("several calls were made before the device was asked again")
         if flaw.kind == "died":
+            last = _computed(f"r{number}" for number, made in enumerate(calls) if len(made) == 1)
             return _within(
-                _survived(_importing(macros.imports, [*defined, *made, 'print("answered")']))
+                _survived(_importing(macros.imports, [*defined, *made, last]))
                 for made in (chain(*calls), _joined(calls))
             )
         looked, last = self._looked_at(flaw)
@@ -290,6 +289,11 @@ def _defined(macros: Any, surface: str, program: str) -> list[str]:
     settings = str(macros.settings(surface)) if hasattr(macros, "settings") else ""
     texts = (macros.definitions, settings)
     return [*(line for text in texts for line in text.strip().splitlines()), *script_calls.definitions(macros, program)]
+
+
+def _computed(results: Iterable[str]) -> str:
+    """A line that says so once all results are there: a lazy framework computes what is shown."""
+    return f'print({", ".join(f"repr({result})" for result in results)}, "answered")'
 
 
 def _survived(inner: list[str]) -> list[str]:

@@ -262,6 +262,13 @@ def test_a_failure_comes_with_a_script_that_was_run(tmp_path: Path) -> None:
     assert "conv1d_cts" not in shown["reproducer"]
 
 
+def test_a_script_of_a_lazy_framework_computes_what_ends_its_process(tmp_path: Path) -> None:
+    ends = "[__import__('sys').stdout.flush(), __import__('os')._exit(0)]"
+    lazy = f"type('Lazy', (), {{'__repr__': lambda own: {ends}}})()"
+    shown = evidence(tmp_path, lazy, body="import os; os._exit(0)")
+    assert shown["reproduces"] is True, shown
+
+
 @pytest.mark.parametrize(
     ("clause", "body", "call"),
     [
