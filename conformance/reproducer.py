@@ -230,9 +230,9 @@ class _Sequence:
         if flaw.kind == "lost":
             raise Unwritten("several calls were made before the device was asked again")
         if flaw.kind == "died":
-            last = _computed(f"r{number}" for number, made in enumerate(calls) if len(made) == 1)
+            answered = _computed(f"r{number}" for number, made in enumerate(calls) if len(made) == 1)
             return _within(
-                _survived(_importing(macros.imports, [*defined, *made, last]))
+                _survived(_importing(macros.imports, [*defined, *made, answered]))
                 for made in (chain(*calls), _joined(calls))
             )
         looked, last = self._looked_at(flaw)
