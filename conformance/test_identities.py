@@ -163,7 +163,11 @@ test_inv_11_flip = _relates(
 test_inv_12_subsampling = _relates(
     "INV-12", subsampled, lambda c: _explicit(c) and c.geometry.stride > 1 and c.geometry.l_out > 1, sampled=True
 )
-test_inv_13_zero_stuffing = _relates("INV-13", zero_stuffed, _spread, sampled=True)
+_DILATED = [  # without padding or bias, which some surfaces lack
+    Case(Geometry(2, 3, 4, 12, kernel, dilation=dilation), bias=False, seed=seed)
+    for seed, (kernel, dilation) in enumerate(((3, 2), (2, 5), (4, 3), (2, 3)))
+]
+test_inv_13_zero_stuffing = _relates("INV-13", zero_stuffed, _spread, own=_DILATED, sampled=True)
 test_inv_14_groups = _relates(
     "INV-14", concatenated, lambda c: _explicit(c) and 1 < c.geometry.groups <= 8, sampled=True
 )
