@@ -17,7 +17,7 @@ from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
 from conv1d_cts.conformance.recipes import Operands, operands
 from conv1d_cts.conformance.together import call_of_all, call_of_values, other_precision
-from conv1d_cts.conformance.values import VJP, answers, non_empty, operand_names, small_zeros
+from conv1d_cts.conformance.values import VJP, answers, calls_of, non_empty, operand_names, small_zeros
 from conv1d_cts.spec.geometry import Geometry
 
 Judge = Callable[[Case, Answer, str], None]  # raises Violation where the results of that call are not right
@@ -253,8 +253,7 @@ def derivatives_stay(program: str) -> Callable[[Surface, Case], None]:
     """A body: the same of tangents and of second derivatives, which a framework may keep in other buffers."""
 
     def body(surface: Surface, case: Case) -> None:
-        names, slot = operand_names(case), "x" if program == "vjp_of_vjp" else ""
-        calls = [call_of(case, given, program, names, slot) for given in _data(case)]
+        calls = [call for given in _data(case) for call in calls_of(case, given, program)]
         for answer in answers(surface, calls):
             for place, (first, later) in enumerate(zip(answer.results, answer.later, strict=True)):
                 what = f"result {place + 1} of {program}, read again after later calls,"
