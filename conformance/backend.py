@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, takewhile
@@ -162,6 +162,7 @@ class Backend:
     limits: Limits = field(default_factory=Limits)
     in_process: bool = False
     fingerprints: dict[tuple[str, str, str], Fingerprint] = field(default_factory=dict)  # by surface, dtype, function
+    taken: dict[Hashable, bool] = field(default_factory=dict)  # whether a valid call was answered, by what asked
     seconds: float = 0.0  # spent in the adapter and its framework so far, by the process's own clock
     last: Last | None = None
     _hub: greenlet | None = field(default=None, repr=False)  # carries out what several bodies ask, in turns

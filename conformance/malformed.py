@@ -84,6 +84,11 @@ class Malformed:
         broken = {**self.attributes, **self.shapes, **self.dtypes}
         return {**self.base.describe(), "rule": self.rule, "broken": {k: repr(v) for k, v in broken.items()}}
 
+    @property
+    def valid(self) -> Malformed:
+        """The call that it was made from, in which nothing is broken."""
+        return replace(self, rule="", attributes={}, shapes={}, dtypes={})
+
     def without_bias(self) -> Malformed | None:
         """The same rule broken in a call without a bias; None where it is the bias's, or there is none already."""
         if not self.base.bias or "b" in {*self.shapes, *self.dtypes, *self.wrt}:

@@ -14,6 +14,7 @@ from conv1d_cts.conformance.backend import Call, Flaw, Refused, Surface, Violati
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test
 from conv1d_cts.conformance.isolation.process import Died
+from conv1d_cts.conformance.judge import UNSEEN, Accuracy
 from conv1d_cts.conformance.malformed import Malformed
 from conv1d_cts.conformance.pool import evenly
 from conv1d_cts.conformance.values import operand_names
@@ -47,6 +48,21 @@ def of_operands(most: int) -> Callable[[tuple[Case, ...]], Iterator[Malformed]]:
     return of_each_clause(most, lambda call: not call.attributes)
 
 
+def takes(surface: Surface, valid: Malformed, asked: Callable[[Malformed], Call] = Malformed.call) -> bool:
+    """Whether the surface answers a valid call, asked for in this way; it is asked once.
+
+    Who refuses that refuses what is made from it too, whatever is broken there.
+    """
+    known, key = surface.backend.taken, (surface.name, valid, asked)
+    if key not in known:
+        try:
+            surface.answer(asked(valid))
+            known[key] = True
+        except (Refused, Died):
+            known[key] = False
+    return known[key]
+
+
 def refused_alike(
     clause: str,
     how: str,
@@ -58,13 +74,14 @@ def refused_alike(
     return as_test(Check(clause, _alike(how, *asked), select, extra, may_refuse=True, must_refuse=True, minimum=2))
 
 
-def _alike(how: str, *asked: Callable[[Malformed], Call]) -> Callable[[Surface, Malformed], None]:
+def _alike(how: str, *asked: Callable[[Malformed], Call]) -> Callable[[Surface, Malformed], Accuracy | None]:
     """A body: a malformed call has no other outcome where it is asked for in these ways.
 
-    Where the plain call ends the process there is none, and the fault is chapter ERR's.
+    Where the plain call ends the process there is none, and the fault is chapter ERR's. Where each way refuses, and one
+    of them the valid call too, nothing is seen.
     """
 
-    def body(surface: Surface, example: Malformed) -> None:
+    def body(surface: Surface, example: Malformed) -> Accuracy | None:
         try:
             plain = _outcome(surface, example.call())
         except Died as death:
@@ -74,6 +91,9 @@ def _alike(how: str, *asked: Callable[[Malformed], Call]) -> Callable[[Surface, 
                 said = [f"a result of shape {shape}" if shape is not None else "an error" for shape in (plain, other)]
                 kind = Flaw("accepted" if plain is None else "refused")
                 raise Violation(f"{example.rule}: {said[1]} {how}, {said[0]} in a plain call", said[0], said[1], kind)
+        if plain is None and not all(takes(surface, example.valid, of) for of in (Malformed.call, *asked)):
+            return UNSEEN
+        return None
 
     return body
 

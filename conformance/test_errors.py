@@ -14,18 +14,18 @@ from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test
 from conv1d_cts.conformance.judge import UNSEEN, Accuracy
 from conv1d_cts.conformance.malformed import Malformed
-from conv1d_cts.conformance.outcomes import of_each_clause
+from conv1d_cts.conformance.outcomes import of_each_clause, takes
 from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.conformance.values import VJP, non_empty, operand_names
 from conv1d_cts.spec.geometry import Geometry
 
 
-def is_refused(surface: Surface, example: Malformed) -> None:
-    """The call raises."""
+def is_refused(surface: Surface, example: Malformed) -> Accuracy | None:
+    """The call raises; where the valid one that it was made from does too, nothing is seen."""
     try:
         answer = surface.answer(example.call())
     except Refused:
-        return
+        return None if takes(surface, example.valid) else UNSEEN
     shapes = ", ".join(str(array.shape) if array is not None else "None" for array in answer.results)
     raise Violation(
         f"{example.rule}: silently accepted; out came {shapes}",
@@ -150,14 +150,17 @@ def unharmed(program: str) -> Callable[[Surface, Malformed], None]:
     return body
 
 
-def refused_after_its_like(surface: Surface, example: Malformed) -> None:
+def refused_after_its_like(surface: Surface, example: Malformed) -> Accuracy | None:
     """A call that is refused in a fresh process is refused right after the legal call that it was made from."""
-    _, reply = surface.sequence([_legal(example.base, "conv1d"), example.call()])
+    like, reply = surface.sequence([_legal(example.base, "conv1d"), example.call()])
+    if isinstance(like, Refused):
+        return UNSEEN
     if isinstance(reply, Answer):
         with surface.backend.fresh_process():
             (alone,) = surface.sequence([example.call()])
         if isinstance(alone, Refused):
             raise Violation(f"{example.rule}: accepted after a legal call", "an error", "a result", Flaw("accepted"))
+    return None
 
 
 def _other_values(case: Case) -> Case:

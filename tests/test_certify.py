@@ -19,11 +19,13 @@ import pytest
 from rich.console import Console
 
 from conv1d_cts import reports
+from conv1d_cts.conformance.catalog import checks
 from conv1d_cts.conformance.certify import SUITE, UNEXPECTED, USAGE, certify, exit_code
 from conv1d_cts.conformance.check import Check
 from conv1d_cts.conformance.progress import Bars, Lines, display
 from conv1d_cts.conformance.session import Options, Session, certificate_path
 from conv1d_cts.spec.clauses import clauses
+from tests.adapter_files import adapter_file
 
 COMMAND = [sys.executable, "-c", "from conv1d_cts.cli import main; main()", "certify"]
 NAMES = 'name = "mine"\nversions = {"mine": "1"}\n'
@@ -277,3 +279,22 @@ def test_each_chapter_that_has_begun_has_a_bar() -> None:
     for shown in ("numpy", "Shapes [of all kinds]", "1/4", "Padding", "1/7", "2/13"):
         assert shown in out.getvalue()
     assert "Errors" not in out.getvalue()
+
+
+def test_who_refuses_everything_passes_nothing(tmp_path: Path) -> None:
+    """An adapter that is broken, as by a name that its framework has no more, has not refused what is malformed.
+
+    What it left of the operands is as it should be (INV-1).
+    """
+    broken = adapter_file(tmp_path, "raise AttributeError('renamed')")
+    session = Session(Options(str(broken), profile="quick", in_process=True))
+    try:
+        found = {
+            name: session.run(check, "functional").verdict
+            for name, check in checks()
+            if check.must_refuse and check.clause != "INV-1"
+        }
+    finally:
+        session.close()
+    assert len(found) > 20
+    assert [name for name, verdict in found.items() if verdict == "pass"] == []
