@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -36,20 +36,28 @@ limits = {
     "surface == 'depthwise' and groups != c_in": "DepthwiseConv1D has a group for each channel",
     "surface != 'padded' and padding_mode != 'zeros'": "keras pads with zeros before a convolution",
 }
-limits |= {f"surface == 'reloaded' and function in {TRANSFORMED}": "what a transform traces cannot be saved"}
+limits |= {
+    f"surface == 'reloaded' and function in {TRANSFORMED}": "what a transform traces cannot be saved",
+    "surface in ('layer', 'depthwise', 'reloaded') and function == 'eval_shape'": "a layer takes no symbolic weights",
+}
 _OWN_LIMITS = {  # on the backend below
     "torch": {
-        "padding_mode == 'replicate'": "on torch keras.ops.pad has no mode edge",
+        "padding_mode == 'replicate' and function != 'eval_shape'": "on torch keras.ops.pad has no mode edge",
         f"surface in ('layer', 'depthwise', 'reloaded') and dtype in {_INTEGERS}": "weights can have gradients",
-        "dtype in ('int8', 'int16', 'int32', 'uint8') and dilation > 1": "torch dilates integers of 64 bits only",
+        "dtype in ('int8', 'int16', 'int32', 'uint8') and dilation > 1 and function != 'eval_shape'": (
+            "torch dilates integers of 64 bits only"
+        ),
     },
     "tensorflow": {
-        "padding_mode in ('replicate', 'circular')": "tf.pad has no such mode",
-        "surface != 'depthwise' and stride > 1 and dilation > 1": "tf.nn.convolution refuses both at once",
+        "padding_mode in ('replicate', 'circular') and function != 'eval_shape'": "tf.pad has no such mode",
+        "surface != 'depthwise' and stride > 1 and dilation > 1 and function != 'eval_shape'": (
+            "tf.nn.convolution refuses both at once"
+        ),
         "surface in ('layer', 'depthwise') and function in ('vmap', 'mapped_vjp', 'vjp_of_vmap')": (
             "the layer is made in the call, and tf.vectorized_map traces it, where no variables can be made"
         ),
-        "surface == 'channels-first' and groups == 1 and dtype not in ('float32', 'bfloat16')": (
+        "surface == 'channels-first' and groups == 1 and dtype not in ('float32', 'bfloat16')"
+        " and function != 'eval_shape'": (
             "the CPU has channels first by oneDNN, or by XLA, with which keras compiles what has groups"
         ),
         "surface != 'depthwise' and function == 'jvp_of_vjp' and groups > 1": (
@@ -191,6 +199,15 @@ class Keras:
         )  # fmt: skip
         w_cmk = keras.ops.squeeze(keras.ops.reshape(w, (groups, multiplier, *w.shape[1:])), 2)
         return self._called(layer, x, keras.ops.transpose(w_cmk, (2, 0, 1)), b)
+
+    def eval_shape(self, f: Callable[..., Any], operands: tuple[Any, ...]) -> tuple[tuple[int, ...], str]:
+        """What f gives for keras's symbolic tensors, of which functional models are built; of its own dtypes alone."""
+        dtypes = [self._keras.backend.standardize_dtype(operand.dtype) for operand in operands]
+        if unknown := sorted(set(dtypes) - set(self._framework.dtypes)):
+            raise NotImplementedError(f"{self.name} does not convolve {unknown[0]}")
+        shapes = (tuple(operand.shape) for operand in operands)
+        y = f(*map(self._keras.KerasTensor, shapes, dtypes))
+        return tuple(y.shape), y.dtype
 
     def reloaded(self, x: Any, w: Any, b: Any, **parameters: Any) -> Any:
         """A model of keras.layers.Conv1D that has loaded what another one saved; NumPy's arrays go in."""
