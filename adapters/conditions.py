@@ -45,7 +45,8 @@ FACTS: dict[str, Fact] = {
     "span": 1,  # d (K-1) + 1, the samples from the first tap to the last
     "layout": "contiguous",
     "recipe": "lattice",
-    # The rule that a malformed call breaks (chapter ERR); "huge" (ERR-7), "tied" (GRAD-16), "size 0", "nested" (INV-17)
+    # The rule that a malformed call breaks (chapter ERR); "huge" (ERR-7), "alone" (GRAD-13), "tied" (GRAD-16),
+    # "size 0", "nested" (INV-17)
     "rule": "",
 }
 

@@ -68,7 +68,8 @@ def _absent_transforms(description: dict[str, Any]) -> Iterator[Limit]:
             Condition(composed), "the adapter's transforms take one call of distinct operands, and don't compose"
         )
     if not description["threads"]:
-        yield Limit(Condition("function == 'at_once'"), "the adapter takes one call after another")
+        at_once = "function == 'at_once' or rule == 'at once'"
+        yield Limit(Condition(at_once), "the adapter takes one call after another")
     fits = description["fits"]
     yield Limit(Condition(f"function == 'fit' and surface not in {(*fits, '')}"), "not a layer that the adapter fits")
     if "conv2d" not in description["surfaces"]:

@@ -98,7 +98,7 @@ _LIKE_X = tuple(
 )
 test_inv_1_tied_cotangent = tries(
     "INV-1", leaves_a_tied_cotangent_alone, lambda c: c in _LIKE_X, own=_LIKE_X,
-    extra={"function": "vjp", "wrt": "x", "rule": "tied"}, minimum=1,
+    extra={"function": "vjp", "wrt": "x"}, minimum=1,
 )  # fmt: skip
 
 

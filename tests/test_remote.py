@@ -17,10 +17,12 @@ from conv1d_cts.adapters.registry import AdapterSource
 from conv1d_cts.conformance.backend import Backend, Refused, Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.isolation.process import BackendProcess, Broken, Died
+from conv1d_cts.conformance.probing import limits_of
 from conv1d_cts.conformance.recipes import operands
 from conv1d_cts.conformance.test_conformance import computed_by_the_backend
 from conv1d_cts.conformance.test_gradients_summed import tied_forward, tied_vjp
 from conv1d_cts.conformance.test_maps import vmap_is_a_loop
+from conv1d_cts.conformance.test_side_effects import leaves_a_tied_cotangent_alone
 from conv1d_cts.conformance.values import forward_is_exact, gradient_is_exact
 from conv1d_cts.spec.geometry import Geometry
 
@@ -101,6 +103,16 @@ def test_an_integer_of_numpys_arrives_as_the_number(loops: Surface) -> None:
     typed = {**call.attributes, "stride": np.int8(call.attributes["stride"])}
     (got,), (want,) = (loops.answer(one).results for one in (replace(call, attributes=typed), call))
     assert np.array_equal(require(got, "y"), require(want, "y"))
+
+
+def test_the_limits_of_its_programs_are_exact(loops: Surface) -> None:
+    """One array as x and its own cotangent is one call of the protocol; gradients in several threads are not."""
+    leaves_a_tied_cotangent_alone(loops, Case(Geometry(2, 3, 3, 9, 3, padding=(1, 1)), "float64", bias=False))
+    limits = limits_of(loops, loops.backend.describe())
+    of_threads = {**CASE.facts(), "function": "vjp", "wrt": "xwb", "rule": "at once"}
+    assert "the adapter takes one call after another" in [
+        limit.reason for limit in limits if limit.when.holds(of_threads)
+    ]
 
 
 def test_derivatives_of_derivatives_are_refused(loops: Surface) -> None:
