@@ -112,8 +112,12 @@ class Keras:
 
     @contextmanager
     def settings(self, surface: str, device: str) -> Iterator[None]:
-        """Keras's device, to which it moves whatever it gets, and the settings of the framework below."""
-        own = self._keras.device(f"{devices.kind(device)}:{devices.number(device)}")
+        """Keras's device, to which it moves whatever it gets, and the settings of the framework below.
+
+        The first releases of Keras 3 have no device of their own.
+        """
+        scope = getattr(self._keras, "device", nullcontext)
+        own = scope(f"{devices.kind(device)}:{devices.number(device)}")
         below = getattr(self._framework, "settings", None)
         with own, below(surface, device) if below else nullcontext():
             yield
