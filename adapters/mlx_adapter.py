@@ -12,7 +12,7 @@ import numpy as np
 
 name = native = "mlx"
 versions = {"mlx": version("mlx")}
-dtypes = ("float16", "bfloat16", "float32", "float64")
+dtypes = tuple(dtype for dtype in ("float16", "bfloat16", "float32", "float64") if hasattr(mx, dtype))
 _MODES = {"zeros": "constant", "replicate": "edge"}
 
 
@@ -81,6 +81,8 @@ def to_native(array: np.ndarray, device: str) -> Any:
     mx.set_default_device(getattr(mx, device))
     if any(step < 0 or step % array.itemsize for step in array.strides):
         array = array.copy()
+    if array.dtype == ml_dtypes.bfloat16:  # older releases don't know it, and know its bits
+        return mx.array(array.view(np.uint16)).view(mx.bfloat16)
     return mx.array(array, dtype=getattr(mx, array.dtype.name))
 
 
