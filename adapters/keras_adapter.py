@@ -40,24 +40,19 @@ limits |= {
     f"surface == 'reloaded' and function in {TRANSFORMED}": "what a transform traces cannot be saved",
     "surface in ('layer', 'depthwise', 'reloaded') and function == 'eval_shape'": "a layer takes no symbolic weights",
 }
-_OWN_LIMITS = {  # on the backend below
+_OWN_LIMITS = {  # of the backend below, which symbolic tensors do not reach
     "torch": {
-        "padding_mode == 'replicate' and function != 'eval_shape'": "on torch keras.ops.pad has no mode edge",
+        "padding_mode == 'replicate'": "on torch keras.ops.pad has no mode edge",
         f"surface in ('layer', 'depthwise', 'reloaded') and dtype in {_INTEGERS}": "weights can have gradients",
-        "dtype in ('int8', 'int16', 'int32', 'uint8') and dilation > 1 and function != 'eval_shape'": (
-            "torch dilates integers of 64 bits only"
-        ),
+        "dtype in ('int8', 'int16', 'int32', 'uint8') and dilation > 1": "torch dilates integers of 64 bits only",
     },
     "tensorflow": {
-        "padding_mode in ('replicate', 'circular') and function != 'eval_shape'": "tf.pad has no such mode",
-        "surface != 'depthwise' and stride > 1 and dilation > 1 and function != 'eval_shape'": (
-            "tf.nn.convolution refuses both at once"
-        ),
+        "padding_mode in ('replicate', 'circular')": "tf.pad has no such mode",
+        "surface != 'depthwise' and stride > 1 and dilation > 1": "tf.nn.convolution refuses both at once",
         "surface in ('layer', 'depthwise') and function in ('vmap', 'mapped_vjp', 'vjp_of_vmap')": (
             "the layer is made in the call, and tf.vectorized_map traces it, where no variables can be made"
         ),
-        "surface == 'channels-first' and groups == 1 and dtype not in ('float32', 'bfloat16')"
-        " and function != 'eval_shape'": (
+        "surface == 'channels-first' and groups == 1 and dtype not in ('float32', 'bfloat16')": (
             "the CPU has channels first by oneDNN, or by XLA, with which keras compiles what has groups"
         ),
         "surface != 'depthwise' and function == 'jvp_of_vjp' and groups > 1": (
@@ -88,7 +83,8 @@ class Keras:
         )
         self.name = f"keras-{backend}"
         self.versions = {"keras": self._keras.__version__, **framework.versions}
-        self.limits = limits | _OWN_LIMITS[backend]
+        below = _OWN_LIMITS[backend].items()
+        self.limits = limits | {f"({when}) and function != 'eval_shape'": reason for when, reason in below}
         self._modes = _MODES | _OWN_MODES.get(backend, {})
         self.surfaces = {
             "functional": self.conv1d,
