@@ -9,6 +9,14 @@ from dataclasses import dataclass
 from types import FrameType
 
 
+def let_through(error: BaseException) -> None:
+    """Interrupt again where an interruption is what led to the error: what it broke off tells nothing of the suite."""
+    while error.__context__ is not None:
+        error = error.__context__
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+
+
 @dataclass
 class Interruption:
     """The signal that came. Only the first one interrupts, and none while the certificate is written."""

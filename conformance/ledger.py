@@ -13,6 +13,7 @@ from typing import Any
 from conv1d_cts.adapters.conditions import Condition
 from conv1d_cts.adapters.known_deviations import Deviation
 from conv1d_cts.conformance.arithmetic.fingerprint import Fingerprint
+from conv1d_cts.conformance.interruption import let_through
 from conv1d_cts.conformance.judge import UNSEEN, Accuracy
 from conv1d_cts.spec.clauses import clauses
 
@@ -114,7 +115,8 @@ class Tally:
         self.deviating.setdefault(deviation, first)["examples"] += 1
 
     def err(self, error: Exception) -> None:
-        """The suite itself failed: the clause is not judged."""
+        """The suite itself failed: the clause is not judged. An interruption that the error hides goes on instead."""
+        let_through(error)
         frames = traceback.extract_tb(error.__traceback__)[-3:]
         where = " > ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
         message = f"{type(error).__name__}: {error} ({where})"

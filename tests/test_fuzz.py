@@ -70,6 +70,18 @@ def test_an_error_of_the_suite_is_no_finding(tmp_path: Path, monkeypatch: pytest
     assert "ZeroDivisionError: of the suite" in tally.failure["message"]
 
 
+def test_an_interruption_that_an_error_hides_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken_off(*anything: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            assert not anything, "as Hypothesis asserts when it is interrupted before it has begun"
+
+    monkeypatch.setattr("conv1d_cts.conformance.trial.Trial.attempt", broken_off)
+    with pytest.raises(KeyboardInterrupt):
+        fuzzed(adapter_file(tmp_path), tmp_path / "kept", seconds=300)
+
+
 def test_an_interruption_that_got_lost_ends_the_run_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
