@@ -8,7 +8,11 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import openvino
-from openvino import opset13 as ops
+
+try:
+    from openvino import opset13 as ops
+except ImportError:  # before 2025
+    from openvino.runtime import opset13 as ops
 
 name = "openvino"
 native = "numpy"  # a compiled model takes and returns NumPy's arrays

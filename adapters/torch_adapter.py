@@ -167,7 +167,7 @@ def settings(surface: str, device: str) -> AbstractContextManager[Any]:
 
 def to_native(array: np.ndarray, device: str) -> Any:
     """Keep the array's strides, where torch has such strides: not negative, and whole elements."""
-    bits = array.view(np.uint16) if array.dtype == ml_dtypes.bfloat16 else array
+    bits = array.view(np.int16) if array.dtype == ml_dtypes.bfloat16 else array
     if any(step < 0 or step % bits.itemsize for step in bits.strides):
         bits = bits.copy()
     tensor = torch.from_numpy(bits)
@@ -182,7 +182,7 @@ def to_numpy(tensor: Any) -> np.ndarray:
     """Return the array of a tensor, bfloat16 as that of ml_dtypes."""
     host = tensor.detach().resolve_conj().resolve_neg().cpu()
     if host.dtype == torch.bfloat16:
-        return np.asarray(host.view(torch.uint16).numpy().view(ml_dtypes.bfloat16))
+        return np.asarray(host.view(torch.int16).numpy().view(ml_dtypes.bfloat16))
     return np.asarray(host.numpy())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -29,14 +29,19 @@ _NEEDS = {
 }  # fmt: skip
 
 
-def features() -> Iterator[tuple[str, Case]]:
-    """Each optional feature as a condition, with a plain case that needs it and nothing else."""
+def _words(simple: Case) -> Iterator[tuple[str, Case]]:
+    """Each dtype, in a case like this one, padding name and padding mode: what releases add to, one by one."""
     for dtype in SIGNIFICAND_BITS:
-        yield f"dtype == '{dtype}'", replace(_PLAIN, dtype=dtype)
+        yield f"dtype == '{dtype}'", replace(simple, dtype=dtype)
     for name in PADDING_NAMES:
         yield f"padding == '{name}'", _PLAIN.with_geometry(padding=name)
     for mode in PADDING_MODES[1:]:
         yield f"padding_mode == '{mode}'", replace(_PLAIN.with_geometry(padding=(1, 1)), padding_mode=mode)
+
+
+def features() -> Iterator[tuple[str, Case]]:
+    """Each optional feature as a condition, with a plain case that needs it and nothing else."""
+    yield from _words(_PLAIN)
     yield "stride > 1", _PLAIN.with_geometry(stride=2)
     yield "dilation > 1", _PLAIN.with_geometry(dilation=2)
     yield "padding == 'explicit' and lo + hi > 0", _PLAIN.with_geometry(padding=(1, 1))
@@ -44,8 +49,8 @@ def features() -> Iterator[tuple[str, Case]]:
     yield "groups > 1", _PLAIN.with_geometry(groups=2)
 
 
-def _found(surface: Surface) -> Iterator[Limit]:
-    for when, case in features():
+def _found(surface: Surface, tried: Iterable[tuple[str, Case]]) -> Iterator[Limit]:
+    for when, case in tried:
         try:
             surface.answer(call_of(case, operands(case)))
         except Refused as refusal:
@@ -77,21 +82,29 @@ def _absent_transforms(description: dict[str, Any]) -> Iterator[Limit]:
 
 
 def limits_of(surface: Surface, description: dict[str, Any]) -> tuple[Limit, ...]:
-    """The limits of a surface. Raises ValueError for a declared condition outside the language."""
-    declared = description["limits"]
-    if declared is None:
-        own = tuple(_found(surface))
-    else:
-        own = tuple(Limit(Condition(when), reason) for when, reason in declared.items())
-    undeclared = description["dtypes"]
-    if undeclared is not None:
-        absent = sorted(set(SIGNIFICAND_BITS) - set(undeclared))
-        own += tuple(Limit(Condition(f"dtype == '{d}'"), "not among the adapter's dtypes") for d in absent)
-    return (*_absent_transforms(description), *own)
+    """The limits of a surface: declared, or found where the adapter declares none.
+
+    Found is as well a dtype, a padding name or a mode that is outside its limits and refused in a plain call: further
+    calls with it would tell no more, and hide what else breaks a clause. Raises ValueError for a condition outside the
+    language.
+    """
+    declared, dtypes = description["limits"], description["dtypes"]
+    absent = [] if dtypes is None else sorted(set(SIGNIFICAND_BITS) - set(dtypes))
+    own = (
+        *(Limit(Condition(when), reason) for when, reason in (declared or {}).items()),
+        *(Limit(Condition(f"dtype == '{dtype}'"), "not among the adapter's dtypes") for dtype in absent),
+    )
+    tried = features() if declared is None else _words(_SIMPLEST)
+    found = _found(surface, ((when, case) for when, case in tried if not _limited(surface, own, case)))
+    return (*_absent_transforms(description), *own, *found)
+
+
+def _limited(surface: Surface, limits: tuple[Limit, ...], case: Case) -> bool:
+    facts = {**case.facts(), "surface": surface.name, "device": devices.kind(surface.backend.device)}
+    return any(limit.when.holds(facts) for limit in limits)
 
 
 def float_dtypes(surface: Surface, limits: tuple[Limit, ...]) -> tuple[str, ...]:
     """The real floating dtypes in which the surface works; float32 where it declines all of them."""
-    facts = {**_SIMPLEST.facts(), "surface": surface.name, "device": devices.kind(surface.backend.device)}
-    open_to = (d for d in FLOATS if not any(limit.when.holds({**facts, "dtype": d}) for limit in limits))
+    open_to = (dtype for dtype in FLOATS if not _limited(surface, limits, replace(_SIMPLEST, dtype=dtype)))
     return tuple(open_to) or ("float32",)

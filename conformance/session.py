@@ -189,20 +189,22 @@ class Session:
             for surface in self.surface_names:
                 tallies = list(self.tallies.get((clause.id, surface), ()))
                 if clause.id == LIMITS_CLAUSE and tallies:
-                    tallies += self._stale_limits(surface)
+                    tallies += self._wrong_limits(surface)
                 rows.append(row(tallies) if tallies else _not_run(clause.id, clause.level, surface))
         return rows
 
-    def _stale_limits(self, surface: str) -> list[Tally]:
-        """A failure of CONF-2 for each limit inside which some call was not refused."""
-        worked = {limit: record.worked for limit, record in self._records(surface).items() if record.worked}
-        return [
-            Tally(
-                LIMITS_CLAUSE, surface, 0, kind="fail",
-                failure={**call, "message": f"{limit.when.text!r} is a limit; in it: {call['message']}"},
-            )
-            for limit, call in worked.items()
-        ]  # fmt: skip
+    def _wrong_limits(self, surface: str) -> list[Tally]:
+        """A failure of CONF-2 that tells of each limit in which a call was not refused, and of each undeclared one."""
+        calls: dict[str, dict[str, Any]] = {}
+        for limit, record in self._records(surface).items():
+            if limit.found and self.description["limits"] is not None:
+                calls[f"{limit.when.text!r} is no declared limit, and {limit.reason}"] = {}
+            elif record.worked:
+                calls[f"{limit.when.text!r} is a limit; in it: {record.worked['message']}"] = record.worked
+        if not calls:
+            return []
+        failure = {**next(iter(calls.values())), "message": "; ".join(calls)}
+        return [Tally(LIMITS_CLAUSE, surface, 0, kind="fail", failure=failure)]
 
     def _records(self, surface: str) -> dict[Limit, LimitRecord]:
         """What came of each limit of a surface in all checks, in the order of the spec."""

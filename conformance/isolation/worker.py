@@ -27,7 +27,7 @@ from conv1d_cts.conformance.isolation.place import Place, facts, surfaces
 from conv1d_cts.conformance.isolation.position import Position
 from conv1d_cts.conformance.isolation.programs.catalogue import PROGRAMS
 from conv1d_cts.conformance.isolation.programs.task import Native, Task
-from conv1d_cts.conformance.isolation.wire import decode, decode_attributes, encode, pack, unpack
+from conv1d_cts.conformance.isolation.wire import decode, decode_attributes, dtype_of, encode, pack, unpack
 from conv1d_cts.conformance.isolation.witness import Witness
 
 Array = np.ndarray[Any, Any]
@@ -88,7 +88,7 @@ def describe(adapter: Any, asked: str) -> Answer:
         "device_facts": facts(adapter, device),
         "names_devices": hasattr(adapter, "device_of"),
         "shows_memory": devices.is_cpu(device) or hasattr(adapter, "shares_memory"),
-        "dtypes": list(adapter.dtypes) if hasattr(adapter, "dtypes") else None,
+        "dtypes": [dtype_of(name).name for name in adapter.dtypes] if hasattr(adapter, "dtypes") else None,
         "limits": dict(adapter.limits) if hasattr(adapter, "limits") else None,
         "native": str(getattr(adapter, "native", "")),
         "switches": {str(k): str(v) for k, v in getattr(adapter, "precision_switches", {}).items()},

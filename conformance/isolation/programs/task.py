@@ -41,8 +41,8 @@ class Task:
         return self.surface(given["x"], given.get("w", given["x"]), given["b"], **self.attributes)
 
     def function(self) -> Callable[..., Native]:
-        """The surface as a function of the operands in `wrt`, in that order."""
-        return lambda *primals: self.apply(**dict(zip(self.wrt, primals, strict=True)))
+        """The surface as a function of the operands in `wrt`, in that order, which adapters also compile."""
+        return lambda *primals: self.apply(**dict(zip(self.wrt, primals)))  # noqa: B905 - torch 2.1 cannot trace it
 
     def primals(self) -> tuple[Native, ...]:
         """The operands in `wrt`."""
