@@ -16,6 +16,9 @@ import torch.nn.functional as F  # noqa: N812 - the name that every torch user k
 from conv1d_cts.adapters import cuda
 from conv1d_cts.adapters.conditions import TRANSFORMED
 
+if not hasattr(torch, "compiler"):
+    raise ImportError(f"torch {torch.__version__} is older than 2.1, the first release that this adapter can ask")
+
 name = native = "torch"
 versions = {"torch": torch.__version__}
 dtypes = (
