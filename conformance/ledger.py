@@ -198,6 +198,17 @@ def _rounded(number: float) -> float:
     return float(f"{number:.3g}")
 
 
+def _further(worst: Tally, tallies: Sequence[Tally]) -> list[dict[str, Any]]:
+    """What other checks of the clause failed for, each message once, from the worst: one fault hides no other one."""
+    told = {worst.failure.get("message")}
+    found = []
+    for tally in sorted((t for t in tallies if t.kind), key=lambda t: VERDICTS.index(t.kind)):
+        if tally.failure.get("message") not in told:
+            told.add(tally.failure.get("message"))
+            found.append({"verdict": tally.kind, **tally.failure})
+    return found
+
+
 def row(tallies: list[Tally]) -> dict[str, Any]:
     """The certificate's row of one clause on one surface, from every check of it.
 
@@ -211,6 +222,8 @@ def row(tallies: list[Tally]) -> dict[str, Any]:
     counts: Counter[str] = sum((t.counts for t in tallies), Counter())
     findings: Counter[str] = sum((t.findings for t in tallies), Counter())
     evidence: dict[str, Any] = dict(worst.failure)
+    if further := _further(worst, tallies):
+        evidence["further"] = further
     if findings:
         evidence["finding"] = "; ".join(f"{text} ({n} examples)" for text, n in sorted(findings.items()))
     evidence |= _accuracy_evidence(tallies)

@@ -194,17 +194,15 @@ class Session:
         return rows
 
     def _wrong_limits(self, surface: str) -> list[Tally]:
-        """A failure of CONF-2 that tells of each limit in which a call was not refused, and of each undeclared one."""
-        calls: dict[str, dict[str, Any]] = {}
+        """A failure of CONF-2 for each limit in which a call was not refused, and for each that was not declared."""
+        failures: list[dict[str, Any]] = []
         for limit, record in self._records(surface).items():
             if limit.found and self.description["limits"] is not None:
-                calls[f"{limit.when.text!r} is no declared limit, and {limit.reason}"] = {}
+                failures.append({"message": f"{limit.when.text!r} is no declared limit, and {limit.reason}"})
             elif record.worked:
-                calls[f"{limit.when.text!r} is a limit; in it: {record.worked['message']}"] = record.worked
-        if not calls:
-            return []
-        failure = {**next(iter(calls.values())), "message": "; ".join(calls)}
-        return [Tally(LIMITS_CLAUSE, surface, 0, kind="fail", failure=failure)]
+                message = f"{limit.when.text!r} is a limit; in it: {record.worked['message']}"
+                failures.append({**record.worked, "message": message})
+        return [Tally(LIMITS_CLAUSE, surface, 0, kind="fail", failure=failure) for failure in failures]
 
     def _records(self, surface: str) -> dict[Limit, LimitRecord]:
         """What came of each limit of a surface in all checks, in the order of the spec."""

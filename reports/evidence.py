@@ -16,9 +16,13 @@ _LIMIT: Final = 3000
 _REASON: Final = 60  # of a recorded deviation, where a link leads to all of it
 _SHOWN: Final = (
     "accuracy", "message", "finding", "expected", "got", "confirmed", "history", "reproducer", "case",
-    "deviations", "reproduces", "no reproducer",
+    "deviations", "reproduces", "no reproducer", "further",
 )  # fmt: skip
 _EXAMPLE: Final = {"message": "prose", "case": "case"}
+_FINDING: Final = {
+    "finding": "prose", "message": "prose", "case": "case", "expected": "code", "got": "code",
+    "confirmed": "prose", "history": "code", "no reproducer": "prose",
+}  # fmt: skip
 _SAME: Final = ("reason", "when", "link", "reproducer")  # what an entry says of itself, whatever clause it stands at
 
 
@@ -97,9 +101,12 @@ def blocks(certificate: Certificate, row: ClauseRow, deviations: Mapping[tuple[s
             told = tuple(_labelled(entry, _EXAMPLE))
             if told != deviation.example and deviation.first[row["id"]] == row["surface"]:
                 yield from told
-    kinds = {"finding": "prose", "message": "prose", "case": "case", "expected": "code", "got": "code"}
-    yield from _labelled(evidence, {**kinds, "confirmed": "prose", "history": "code", "no reproducer": "prose"})
+    yield from _labelled(evidence, _FINDING)
     yield from _reproducer(certificate, evidence)
+    for further in evidence.get("further", ()):
+        yield Block("another check", _text(str(further["verdict"])), "prose")
+        yield from _labelled(further, _FINDING)
+        yield from _script(further)
     if "accuracy" in evidence:
         yield from _accuracy(evidence["accuracy"])
     for key in sorted(set(evidence) - set(_SHOWN)):
@@ -108,10 +115,14 @@ def blocks(certificate: Certificate, row: ClauseRow, deviations: Mapping[tuple[s
 
 def _reproducer(certificate: Certificate, evidence: Mapping[str, Any]) -> Iterable[Block]:
     """The script, what became of it, and with which versions."""
-    if not evidence.get("reproducer"):
-        return
-    yield Block("reproducer", visible(shorten(str(evidence["reproducer"]), SCRIPT)), "script")
-    yield Block("run as", "\n".join(facts.how(certificate, evidence)), "prose")
+    for script in _script(evidence):
+        yield script
+        yield Block("run as", "\n".join(facts.how(certificate, evidence)), "prose")
+
+
+def _script(evidence: Mapping[str, Any]) -> Iterable[Block]:
+    if evidence.get("reproducer"):
+        yield Block("reproducer", visible(shorten(str(evidence["reproducer"]), SCRIPT)), "script")
 
 
 def _accuracy(measured: Mapping[str, Any]) -> Iterable[Block]:

@@ -146,7 +146,8 @@ def classes(certificate: Certificate) -> dict[str, list[str]]:
 def dtypes(row: ClauseRow) -> list[str]:
     """The dtypes that the evidence of a row speaks of: those of its cases, and those that its bounds judged."""
     evidence = row["evidence"]
-    cases = [evidence.get("case", {}), *(entry.get("case", {}) for entry in evidence.get("deviations", ()))]
+    told = (evidence, *evidence.get("further", ()), *evidence.get("deviations", ()))
+    cases = [entry.get("case", {}) for entry in told]
     found = {slug(str(case["dtype"])) for case in cases if "dtype" in case}
     return sorted(found | {slug(dtype) for dtype in evidence.get("accuracy", {}).get("power", {})})
 

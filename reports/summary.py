@@ -111,6 +111,8 @@ def _details(certificate: Certificate, clauses: Mapping[str, Clause]) -> Iterato
         title = markdown(clause.title) if clause else "a clause that this version of the spec does not have"
         yield from (f"### {row['id']} {title}", "", f"{_kind(finding)} on `{_code(row['surface'])}`", "")
         yield from (*_facts(row["evidence"]), *_how(certificate, row["evidence"]))
+        for further in row["evidence"].get("further", ()):
+            yield from (f"Another check: **{further['verdict']}**", "", *_facts(further))
     places = dict.fromkeys((f.clause, f.surface) for f in found if f.kind == "deviation")
     yield from _known(certificate, [rows[place] for place in places])
     yield from _errors([row for row in certificate["clauses"] if row["verdict"] == "error"])

@@ -142,6 +142,17 @@ def test_nothing_but_limits_is_unsupported_and_too_few_examples_are_vacuous(tria
     assert trial_of().run(check(minimum=len(POOL) + 1)).verdict == "vacuous"
 
 
+def test_what_several_checks_of_a_clause_failed_for_is_told_of_each_once() -> None:
+    met = [("fail", "wrong"), ("", ""), ("crash", "died"), ("fail", "wrong"), ("fail", "too short")]
+    tallies = [Tally("OP-1", "functional", 1, kind=kind, failure=kind and {"message": said}) for kind, said in met]
+    found = row(tallies)
+    assert (found["verdict"], found["evidence"]["message"]) == ("crash", "died")
+    assert found["evidence"]["further"] == [
+        {"verdict": "fail", "message": "wrong"}, {"verdict": "fail", "message": "too short"},
+    ]  # fmt: skip
+    assert "further" not in row(tallies[:2])["evidence"]
+
+
 def test_a_check_wholly_outside_the_limits_leaves_the_verdict_to_the_others(trial_of: Any) -> None:
     held = trial_of().run(check())
     outside = trial_of("raise ValueError(1)", (Limit(Condition("n >= 1"), "nothing works"),)).run(check())

@@ -64,6 +64,15 @@ def test_a_bug_is_shown_by_a_failure_of_its_clause_inside_its_region_only() -> N
     assert not bug.shown_by(a_row(function="conv1d"))
 
 
+def test_a_bug_that_another_finding_of_its_clause_precedes_is_shown_all_the_same() -> None:
+    ((bug,),) = (release.bugs for release in load(WIDE))
+    own, other = a_row(), a_row(verdict="crash", padding=[1, 2])
+    other["evidence"]["further"] = [{"verdict": "fail", "message": "too short", **own["evidence"]}]
+    shown = bug.shown_by(other)
+    assert shown is not None
+    assert (shown["verdict"], shown["evidence"]["case"]["padding"]) == ("fail", [2, 2])
+
+
 def test_a_failure_without_a_case_shows_nothing() -> None:
     ((bug,),) = (release.bugs for release in load(WIDE))
     row = a_row()

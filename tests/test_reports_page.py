@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
-from conv1d_cts.reports import evidence, grid
+from conv1d_cts.reports import evidence, facts, grid
 from conv1d_cts.reports.certificate import Certificate, load, validate
 from conv1d_cts.reports.page import page
 from conv1d_cts.reports.rendering import markdown_html
+from conv1d_cts.reports.summary import summary
 from conv1d_cts.spec.clauses import clauses, prose
 from tests.reports_factory import (
     ACCURACY,
+    CASE,
     DEVIATION,
     FAILURE,
     HOSTILE,
@@ -101,6 +103,15 @@ def test_failure_and_deviation_show_case_and_reproducer(shown: Reader) -> None:
         assert str(text) in shown.text
     assert "length=7  kernel=3  stride=2" in shown.text
     assert DEVIATION["link"] in shown.hrefs
+
+
+def test_what_another_check_of_the_clause_failed_for_is_told_as_well() -> None:
+    further = {"verdict": "crash", "message": "the second fault", "case": CASE, "reproducer": "print('second')"}
+    certificate = make_certificate(verdicts={"OP-2": {**FAILURE, "further": [further]}})
+    for told in (page([certificate], [], CLAUSES, {}), summary([certificate], [], CLAUSES)):
+        assert told.index("gx differs") < told.index("the second fault") < told.rindex("second")
+    of_another = {"further": [{**further, "case": {**CASE, "dtype": "int8"}}]}
+    assert facts.dtypes(make_row(CLAUSES["OP-2"], "layer", "fail", of_another)) == ["int8"]
 
 
 def test_the_page_is_one_file_and_its_policy_allows_its_own_style_and_script_only(shown: Reader) -> None:

@@ -92,7 +92,7 @@ def attack(release: Release, work: Path, profile: str, seed: int) -> Iterator[Fi
     bad, fixed = install(work / slug, release.requires), install(work / f"{slug}-fixed", release.fixed)
     rows = certificate(release, bad, work / f"{slug}-certificate", profile, seed)["clauses"]
     for bug in release.bugs:
-        row = next((row for row in rows if bug.shown_by(row)), None)
+        row = next(filter(None, map(bug.shown_by, rows)), None)
         yield Finding(release, bug, row, reproduce(bug, bad), reproduce(bug, fixed))
 
 

@@ -28,11 +28,20 @@ class Bug:
     region: Condition
     reproducer: str
 
-    def shown_by(self, row: dict[str, Any]) -> bool:
-        """Whether a certificate's row fails a clause of the bug on a call inside its region."""
-        case = row["evidence"].get("case")
-        failed = row["id"] in self.clauses and row["verdict"] in FAILURES
-        return failed and case is not None and self.region.holds(facts(case, row["surface"]))
+    def shown_by(self, row: dict[str, Any]) -> dict[str, Any] | None:
+        """A certificate's row, with that of its findings which is a failure of the bug's on a call in its region."""
+        if row["id"] not in self.clauses:
+            return None
+        told = ({"verdict": row["verdict"], **row["evidence"]}, *row["evidence"].get("further", ()))
+        shown = (
+            {**row, "verdict": evidence["verdict"], "evidence": evidence}
+            for evidence in told
+            if evidence["verdict"] in FAILURES and self._holds(evidence.get("case"), row["surface"])
+        )
+        return next(shown, None)
+
+    def _holds(self, case: dict[str, Any] | None, surface: str) -> bool:
+        return case is not None and self.region.holds(facts(case, surface))
 
 
 @dataclass(frozen=True)
