@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.util._pywrap_util_port import IsMklEnabled  # of which there is no public name
@@ -157,12 +158,15 @@ def settings(surface: str, device: str) -> Iterator[None]:
 def to_native(array: np.ndarray, device: str) -> Any:
     """Place a constant on the device, in the one layout that TensorFlow has."""
     with tf.device(device):
+        if array.dtype == ml_dtypes.bfloat16:  # older releases have a bfloat16 of their own, and know its bits
+            return tf.bitcast(tf.constant(array.view(np.uint16)), tf.bfloat16)
         return tf.constant(array)
 
 
 def to_numpy(tensor: Any) -> np.ndarray:
     """Return the array, bfloat16 as that of ml_dtypes."""
-    return np.asarray(tensor.numpy())
+    array = np.asarray(tensor.numpy())
+    return array.view(ml_dtypes.bfloat16) if tensor.dtype == tf.bfloat16 else array
 
 
 def device_of(tensor: Any) -> str:

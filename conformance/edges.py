@@ -79,6 +79,14 @@ def named_pads(mode: str) -> Iterator[Case]:
             yield Case(g, "float32", True, mode, value, seed=kernel)
 
 
+def sides(mode: str) -> Iterator[Case]:
+    """A padding mode with `same` and `same_lower` of even kernels, where one side has a sample more, and of strides."""
+    value = 1.5 if mode == "constant" else 0
+    windows = ((4, 1, 1), (2, 1, 1), (4, 1, 2), (2, 3, 1))
+    for name, (kernel, stride, dilation) in product(("same", "same_lower"), windows):
+        yield Case(Geometry(2, 2, 3, 10, kernel, stride, dilation, 1, name), "float32", True, mode, value, seed=kernel)
+
+
 def every_dtype(mode: str) -> Iterator[Case]:
     """A padding mode on operands of every dtype, whose samples a pad may cast on their way, or write byte by byte."""
     plain, steps = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128"), ("float16", "complex64")

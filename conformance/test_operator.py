@@ -154,11 +154,14 @@ def integer_arithmetic(surface: Surface, case: Case) -> str:
     return f"{case.dtype}: exact"
 
 
-_PACKED = tuple(  # integers that kernels pack, shift or pair: padded, dilated, in groups, depthwise, in long rows
+# Integers that kernels pack, shift or pair: padded, dilated, in groups, depthwise, in long rows, of one tap and many
+# channels.
+_PACKED = tuple(
     Case(geometry, bias=seed % 2 == 0, seed=seed)
     for seed, geometry in enumerate((
         Geometry(1, 4, 4, 20, 3, dilation=3, padding=(2, 2)), Geometry(1, 3, 6, 20, 3, groups=3),
         Geometry(1, 2, 4, 40, 5), Geometry(2, 8, 4, 9, 3, groups=2, padding=(1, 2)), Geometry(2, 4, 4, 9, 3, stride=2),
+        Geometry(2, 33, 4, 9, 1), Geometry(2, 16, 4, 9, 1, groups=2),
     ))
 )  # fmt: skip
 

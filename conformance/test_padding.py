@@ -20,6 +20,7 @@ from conv1d_cts.conformance.edges import (
     long_kernels,
     long_strides,
     named_pads,
+    sides,
     strided_wide_pads,
     uneven_blocks,
     whole_strides,
@@ -63,6 +64,15 @@ def _mode(clause: str, mode: str) -> Any:
     return tries(clause, forward_is_exact, telling, own=[*wide_pads(mode), *named_pads(mode), *every_dtype(mode)])
 
 
+def _sides(clause: str, mode: str) -> Any:
+    """The mode with the names of most layers, for whoever has them."""
+
+    def telling(case: Case) -> bool:
+        return case.padding_mode == mode and case.geometry.padding in ("same", "same_lower") and non_empty(case)
+
+    return tries(clause, forward_is_exact, telling, own=sides(mode), minimum=0)
+
+
 test_pad_1_both_sides_alike = _explicit("PAD-1", lambda lo, hi, reach: lo == hi > 0)
 test_pad_2_asymmetric = _explicit("PAD-2", lambda lo, hi, reach: lo != hi, uneven_blocks())
 test_pad_3_wide = _explicit("PAD-3", lambda lo, hi, reach: max(lo, hi) > reach, strided_wide_pads())
@@ -72,6 +82,7 @@ test_pad_6_same_lower = _name("PAD-6", "same_lower")
 test_pad_7_causal = _name("PAD-7", "causal")
 test_pad_8_full = _name("PAD-8", "full")
 test_pad_9_constant = _mode("PAD-9", "constant")
+test_pad_9_constant_sides = _sides("PAD-9", "constant")
 
 
 _REALS = ("float16", "bfloat16", "float32", "float64")
@@ -130,6 +141,10 @@ test_pad_9_rounded_in_gradients = tries(
     extra={"function": "vjp", "wrt": "w"}, sampled=True,
 )  # fmt: skip
 test_pad_10_reflect = _mode("PAD-10", "reflect")
+test_pad_10_reflect_sides = _sides("PAD-10", "reflect")
 test_pad_11_symmetric = _mode("PAD-11", "symmetric")
+test_pad_11_symmetric_sides = _sides("PAD-11", "symmetric")
 test_pad_12_replicate = _mode("PAD-12", "replicate")
+test_pad_12_replicate_sides = _sides("PAD-12", "replicate")
 test_pad_13_circular = _mode("PAD-13", "circular")
+test_pad_13_circular_sides = _sides("PAD-13", "circular")
