@@ -49,6 +49,7 @@ _OWN_LIMITS = {  # of the backend below, which symbolic tensors do not reach
     "tensorflow": {
         "padding_mode in ('replicate', 'circular')": "tf.pad has no such mode",
         "surface != 'depthwise' and stride > 1 and dilation > 1": "tf.nn.convolution refuses both at once",
+        "surface == 'depthwise' and dtype == 'int32'": "tf.nn.depthwise_conv2d takes no integers",
         "surface in ('layer', 'depthwise') and function in ('vmap', 'mapped_vjp', 'vjp_of_vmap')": (
             "the layer is made in the call, and tf.vectorized_map traces it, where no variables can be made"
         ),
