@@ -31,6 +31,7 @@ from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.recipes import Operands, operands
 from conv1d_cts.conformance.values import VJP, non_empty, operand_names
 from conv1d_cts.spec.geometry import Geometry
+from conv1d_cts.spec.padding import PADDING_NAMES
 
 _BLOCKS = [*blocks(), *pointwise_blocks()]  # where kernels for matrices begin, and with them other arithmetic
 test_acc_1_gaussian = tries("ACC-1", forward_within(own_unit), non_empty, own=_BLOCKS, prepare=recipe("gaussian"))
@@ -71,8 +72,12 @@ test_acc_3_whole_numbers = _whole(
 _LAID_OUT = [
     Case(Geometry(2, 3, 4, length, 3), layout=layout, seed=length) for layout, length in product(LAYOUTS[1:], (9, 150))
 ]
+_NAMED = [
+    Case(Geometry(2, 2, 3, 12, kernel, 1, dilation, padding=name), seed=kernel)
+    for name, (kernel, dilation) in product(PADDING_NAMES, ((2, 1), (3, 2), (4, 3)))
+]
 test_acc_3_forward = tries(
-    "ACC-3", forward_within(own_unit), few_terms, own=[*_kinds(), *_LAID_OUT], prepare=_double, sampled=True
+    "ACC-3", forward_within(own_unit), few_terms, own=[*_kinds(), *_LAID_OUT, *_NAMED], prepare=_double, sampled=True
 )
 test_acc_3_gradients = tries(
     "ACC-3", gradients_within(own_unit), few_terms, own=_LAID_OUT, prepare=_double, extra=VJP, sampled=True

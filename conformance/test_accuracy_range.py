@@ -112,6 +112,7 @@ test_acc_6_overflow_in_gradients = tries(
 def _finite_only(got: bounds.Array, judged: bounds.Judged, name: str) -> Accuracy:
     """How near the finite elements came to their bounds; an infinity or NaN is not judged."""
     want, bound = judged
+    judge.same_shape(got, want.shape, name)
     return judge.within(got, (want, np.where(np.isfinite(got), bound, np.inf)), name)
 
 

@@ -1,4 +1,4 @@
-"""Chapter SHAPE, continued: shape and dtype of y as a backend tells them without the operands' data."""
+"""Chapter SHAPE, continued: shape and dtype of y as a backend tells them without the operands' data, and y after a refusal."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from conv1d_cts.adapters.conditions import Fact
 from conv1d_cts.conformance import huge, judge, malformed, oracle
-from conv1d_cts.conformance.backend import Flaw, Surface, Violation, call_of
+from conv1d_cts.conformance.backend import Flaw, Refused, Surface, Violation, call_of
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
 from conv1d_cts.conformance.edges import named_pads
+from conv1d_cts.conformance.judge import UNSEEN, Accuracy
 from conv1d_cts.conformance.malformed import Malformed
 from conv1d_cts.conformance.outcomes import of_each_clause, refused_alike, through
 from conv1d_cts.conformance.pool import evenly
@@ -45,6 +46,19 @@ def right_after_its_shape(surface: Surface, case: Case) -> None:
     judge.equal(surface.conv1d(case, given), oracle.forward(case, given), "y, its shape having been asked for")
 
 
+def right_after_a_refused_shape(surface: Surface, example: Malformed) -> Accuracy | None:
+    """Y of a legal call is right straight after a shape was refused: nothing is left of a call without data."""
+    given = operands(example.base)
+    try:
+        surface.answer(through("eval_shape")(example))
+    except Refused:
+        y = surface.conv1d(example.base, given)
+    else:
+        return UNSEEN
+    judge.equal(y, oracle.forward(example.base, given), f"y after a refused shape ({example.rule})")
+    return None
+
+
 def _nothing(cases: tuple[Case, ...]) -> Iterator[Case]:
     """Each extent 0 in turn, and whatever else of the cases has nothing to compute."""
     for extent in ("n", "length", "c_in", "c_out"):
@@ -58,6 +72,8 @@ def _malformed(cases: tuple[Case, ...]) -> Iterator[Malformed]:
     calls = malformed.no_integers()
     yield from (call for call in calls if call.program == "conv1d" and call.base in malformed.EMPTY)
 
+
+_of_data = of_each_clause(2, lambda call: non_empty(call.base))  # what an empty call gives is for its own clauses
 
 test_shape_9_without_data = tries(
     "SHAPE-9", shape_without_data, non_empty, own=named_pads("zeros"), extra=_EVAL_SHAPE, sampled=True
@@ -83,3 +99,6 @@ test_shape_9_huge_integers = as_test(
     Check("SHAPE-9", shape_without_data, huge.cases_of_gradients, {**_EVAL_SHAPE, "rule": "huge"}, may_refuse=True)
 )
 test_shape_9_refusals = refused_alike("SHAPE-9", "without data", _malformed, _EVAL_SHAPE, through("eval_shape"))
+test_err_14_refused_shapes = as_test(
+    Check("ERR-14", right_after_a_refused_shape, _of_data, _EVAL_SHAPE, may_refuse=True, minimum=0, in_a_row=True)
+)

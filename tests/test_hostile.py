@@ -13,10 +13,12 @@ import psutil
 import pytest
 
 from conv1d_cts import reports
+from conv1d_cts.conformance.catalog import checks
 from conv1d_cts.conformance.check import Check
 from conv1d_cts.conformance.session import Options, Session
 from conv1d_cts.conformance.values import forward_is_exact
 from conv1d_cts.spec.clauses import clauses
+from tests.adapter_files import adapter_file
 from tests.hostile import BANK, certificate, left_behind, wrong
 
 
@@ -73,3 +75,15 @@ def test_a_backend_killed_from_outside_at_any_moment_leaves_the_certificate_whol
         session.close()
     assert "crash" in verdicts
     assert not left_behind()
+
+
+@pytest.mark.parametrize("fault", ["[..., :-1]", "[None]"])
+def test_a_result_of_another_shape_is_no_error_of_the_suite(tmp_path: Path, fault: str) -> None:
+    file = adapter_file(tmp_path, f"return correct.conv1d(x, w, b, **parameters){fault}")
+    session = Session(Options(str(file), profile="quick", python=sys.executable, shrink_seconds=0.0))
+    try:
+        for name, check in checks():
+            if check.clause.startswith(("ACC", "ARITH", "SHAPE")):
+                assert session.run(check, "functional").kind in ("", "fail"), name
+    finally:
+        session.close()

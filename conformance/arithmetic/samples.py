@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from conv1d_cts.conformance import oracle
+from conv1d_cts.conformance import judge, oracle
 from conv1d_cts.conformance.arithmetic import moments
 from conv1d_cts.conformance.arithmetic.moments import Moment, Units
 from conv1d_cts.conformance.arithmetic.sums import Array, Evaluator
@@ -41,7 +41,7 @@ def sample_y(evaluator: Evaluator, case: Case, given: Operands) -> Sample:
     """Y: the signs of x are random; windows without a common sample are independent. Raises Refused, Died."""
     g = case.geometry
     plain = Operands(given.x, given.w, None, given.cotangent)
-    errors = _errors(evaluator.conv1d(case, plain), oracle.forward(case, plain))
+    errors = _errors(evaluator.conv1d(case, plain), oracle.forward(case, plain), "y")
     groups = g.n * max(1, g.l_out // g.kernel)
     norms = _norm(given.x, (1, 2)), _norm(given.w, (1, 2))
     return _sample("y", g.c_in * g.kernel, errors, groups, (given.x, given.w), *norms)
@@ -50,7 +50,8 @@ def sample_y(evaluator: Evaluator, case: Case, given: Operands) -> Sample:
 def sample_gradients(evaluator: Evaluator, case: Case, given: Operands, wrt: str = "xwb") -> list[Sample]:
     """Those of gx, gw, gb that `wrt` names: the signs of the cotangent are random. Raises Refused, Died."""
     want = oracle.gradients(case, given)
-    errors = {name: _errors(gradient, want[name]) for name, gradient in evaluator.vjp(case, given, wrt).items()}
+    got = evaluator.vjp(case, given, wrt)
+    errors = {name: _errors(gradient, want[name], f"g{name}") for name, gradient in got.items()}
     found = [_SAMPLES[name](case, given, error) for name, error in errors.items()]
     return [sample for sample in found if sample.errors.size]
 
@@ -79,7 +80,8 @@ def _gb(case: Case, given: Operands, errors: Array) -> Sample:
 _SAMPLES = {"x": _gx, "w": _gw, "b": _gb}
 
 
-def _errors(got: Array, want: Array) -> Array:
+def _errors(got: Array, want: Array, name: str) -> Array:
+    judge.same_shape(got, want.shape, name)
     errors: Array = np.abs(np.real(got).astype(np.float64) - np.real(want))
     return np.where(np.isnan(errors), np.inf, errors)
 

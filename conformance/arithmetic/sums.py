@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from conv1d_cts.conformance import judge
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.isolation.wire import dtype_of
 from conv1d_cts.conformance.recipes import Operands
@@ -147,11 +148,13 @@ class Sums:
         """The whole result of this quantity, real."""
         dtype = dtype_of(self.case.dtype)
         x, w, gy = (np.ascontiguousarray(a).astype(dtype) for a in (x, w, gy))
+        b = np.zeros(self.case.geometry.c_out, dtype)
         if self.quantity == "y":
             got = self.evaluator.conv1d(self.case, Operands(x, w, None, gy))
         else:
-            given = Operands(x, w, np.zeros(self.case.geometry.c_out, dtype), gy)
-            got = self.evaluator.vjp(self.case, given, self.quantity[1])[self.quantity[1]]
+            name = self.quantity[1]
+            got = self.evaluator.vjp(self.case, Operands(x, w, b, gy), name)[name]
+        judge.same_shape(got, {"y": gy, "gx": x, "gw": w, "gb": b}[self.quantity].shape, self.quantity)
         return np.real(got).astype(self.kind)
 
 
