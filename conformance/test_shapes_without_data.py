@@ -1,4 +1,4 @@
-"""Chapter SHAPE, continued: shape and dtype of y as a backend tells them without the operands' data, and y after a refusal."""
+"""Chapter SHAPE, continued: shape and dtype of y, told without the operands' data, and what a refusal of it leaves."""
 
 from __future__ import annotations
 
