@@ -82,9 +82,9 @@ def to_native(array: np.ndarray, device: str) -> Any:
     if any(step < 0 or step % array.itemsize for step in array.strides):
         array = array.copy()
     if array.dtype == ml_dtypes.bfloat16:  # older releases don't know it, and know its bits
-        lazy = mx.array(array.view(np.uint16)).view(mx.bfloat16)
-        mx.eval(lazy)  # another thread, in which a call may use it, has no stream of this one's
-        return lazy
+        halves = mx.array(array.view(np.uint16)).view(mx.bfloat16)
+        mx.eval(halves)  # another thread, in which a call may use it, has no stream of this one's
+        return halves
     return mx.array(array, dtype=getattr(mx, array.dtype.name))
 
 
