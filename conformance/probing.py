@@ -55,8 +55,9 @@ def _found(surface: Surface, tried: Iterable[tuple[str, Case]]) -> Iterator[Limi
             surface.answer(call_of(case, operands(case)))
         except Refused as refusal:
             yield Limit(Condition(f"surface == '{surface.name}' and {when}"), f"refused when probed: {refusal}", True)
-        except Died:
-            continue  # the checks of this feature will meet it again, and report it
+        except Died as death:  # the checks of this feature will meet it again, and report it
+            if death.kind == "hang":
+                return  # who hangs once may hang each time, for as long
 
 
 def _absent_transforms(description: dict[str, Any]) -> Iterator[Limit]:
@@ -84,9 +85,9 @@ def _absent_transforms(description: dict[str, Any]) -> Iterator[Limit]:
 def limits_of(surface: Surface, description: dict[str, Any]) -> tuple[Limit, ...]:
     """The limits of a surface: declared, or found where the adapter declares none.
 
-    Found is as well a dtype, a padding name or a mode that is outside its limits and refused in a plain call: further
-    calls with it would tell no more, and hide what else breaks a clause. Raises ValueError for a condition outside the
-    language.
+    Found is as well a dtype, a padding name or a mode that is outside its limits and refused in a plain call, where
+    others are answered: further calls with it would tell no more, and hide what else breaks a clause. Raises ValueError
+    for a condition outside the language.
     """
     declared, dtypes = description["limits"], description["dtypes"]
     absent = [] if dtypes is None else sorted(set(SIGNIFICAND_BITS) - set(dtypes))
@@ -94,8 +95,11 @@ def limits_of(surface: Surface, description: dict[str, Any]) -> tuple[Limit, ...
         *(Limit(Condition(when), reason) for when, reason in (declared or {}).items()),
         *(Limit(Condition(f"dtype == '{dtype}'"), "not among the adapter's dtypes") for dtype in absent),
     )
-    tried = features() if declared is None else _words(_SIMPLEST)
-    found = _found(surface, ((when, case) for when, case in tried if not _limited(surface, own, case)))
+    plain = features() if declared is None else _words(_SIMPLEST)
+    tried = [(when, case) for when, case in plain if not _limited(surface, own, case)]
+    found = tuple(_found(surface, tried))
+    if declared is not None and len(found) == len(tried):
+        found = ()  # who refuses each word refuses none of them in particular
     return (*_absent_transforms(description), *own, *found)
 
 
