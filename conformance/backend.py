@@ -65,6 +65,8 @@ def _arrays(payloads: list[dict[str, Any] | None]) -> tuple[Array | None, ...]:
 def _answer(reply: Reply) -> Answer:
     if "refused" in reply:
         raise Refused(reply["refused"])
+    if "miscounted" in reply:
+        raise Violation(reply["miscounted"], "a result for each that is asked for")
     return Answer(
         _arrays(reply["results"]),
         tuple(reply["modified"]),

@@ -31,6 +31,13 @@ def same_dtype(got: Array, dtype: str, name: str) -> None:
         raise Violation(f"{name} is {got.dtype.name}, not {dtype}", dtype, got.dtype.name, Flaw("dtype", got, dtype))
 
 
+def _same_kind(got: Array, want: Array, name: str) -> None:
+    """Raise Violation unless `got` has the shape of `want`, and is complex only where that is."""
+    same_shape(got, want.shape, name)
+    if got.dtype.kind == "c" != want.dtype.kind:
+        raise Violation(f"{name} is {got.dtype.name}, where real numbers are due", "real numbers", got.dtype.name)
+
+
 def unmodified(modified: tuple[str, ...], program: str) -> None:
     """Raise Violation where the call has modified operands, by their names."""
     if modified:
@@ -57,7 +64,7 @@ def equal(got: Array, want: Array, name: str, among: Array | None = None) -> Non
 
     `want` is what is right by the definition; only the elements for which `among` is true are judged.
     """
-    same_shape(got, want.shape, name)
+    _same_kind(got, want, name)
     wide = got.astype(np.result_type(want.dtype, np.float64) if got.dtype.kind not in "iu" else np.int64)
     differs = _differing(wide, want) & (True if among is None else among)
     if differs.any():
@@ -124,7 +131,7 @@ def within(got: Array, judged: tuple[Array, Array], name: str) -> Accuracy:
     Elements whose bound is infinite prove nothing and are left out. A complex error is that of its worse part.
     """
     want, bound = judged
-    same_shape(got, want.shape, name)
+    _same_kind(got, want, name)
     wide, known = got.astype(want.dtype), np.isfinite(bound)
     with np.errstate(all="ignore"):
         error = _size(wide - want)

@@ -87,3 +87,29 @@ def test_a_result_of_another_shape_is_no_error_of_the_suite(tmp_path: Path, faul
                 assert session.run(check, "functional").kind in ("", "fail"), name
     finally:
         session.close()
+
+
+FEWER = """
+
+def fewer(transform):
+    return lambda *asked: tuple(transform(*asked))[:-1]
+
+
+vjp = fewer(correct.vjp)
+"""
+
+
+def test_too_few_gradients_are_no_error_of_the_suite(tmp_path: Path) -> None:
+    file = adapter_file(tmp_path)
+    file.write_text(file.read_text() + FEWER)
+    session = Session(Options(str(file), profile="quick", python=sys.executable, shrink_seconds=0.0))
+    told = set()
+    try:
+        for name, check in checks():
+            if check.clause.startswith(("GRAD", "INV-7", "INV-17", "VAL-7", "ERR-13")):
+                tally = session.run(check, "functional")
+                assert tally.kind in ("", "fail"), name
+                told.add(tally.failure["message"] if tally.failure else "")
+    finally:
+        session.close()
+    assert {"vjp returned 2 results for 3", "vjp returned 0 results for 1"} <= told

@@ -137,6 +137,13 @@ def test_the_process_tells_how_long_it_was_inside_the_backend(tmp_path: Path) ->
         surface.backend.close()
 
 
+def test_a_result_that_is_no_array_of_numbers_is_a_refusal(tmp_path: Path) -> None:
+    surface = surface_of(adapter_file(tmp_path, "return 'no array'"))
+    with pytest.raises(Refused, match="to_numpy returned an array of str256, not of numbers"):
+        surface.conv1d(CASE, operands(CASE))
+    surface.backend.close()
+
+
 def test_an_exception_is_a_refusal_with_its_type(tmp_path: Path) -> None:
     surface = surface_of(adapter_file(tmp_path, "raise ArithmeticError('not today')"))
     try:

@@ -72,3 +72,11 @@ def test_differing_bits_name_their_element_and_both_results(dtype: str) -> None:
     assert (flaw.kind, flaw.at) == ("bits", (1, 2))
     assert flaw.got is got
     assert flaw.want is want
+
+
+def test_complex_numbers_are_no_real_ones() -> None:
+    with pytest.raises(Violation, match="y is complex128, where real numbers are due"):
+        judge.equal(WANT.astype(complex), WANT, "y")
+    with pytest.raises(Violation, match="y is complex64"):
+        judge.within(WANT.astype(np.complex64), (WANT, np.full(4, 1.0)), "y")
+    judge.equal(WANT, WANT.astype(complex), "y")

@@ -54,10 +54,12 @@ class Place:
         return convert(array, self.device) if convert else array
 
     def to_numpy(self, native: Native) -> Array:
-        """The way back. Raises TypeError where the adapter gives something else."""
+        """The way back. Raises TypeError where the adapter gives something else than an array of numbers."""
         array = getattr(self.adapter, "to_numpy", np.asarray)(native)
         if not isinstance(array, np.ndarray):
             raise TypeError(f"to_numpy returned {type(array).__name__}, not numpy.ndarray")
+        if array.dtype.kind in "OSUMm":
+            raise TypeError(f"to_numpy returned an array of {array.dtype.name}, not of numbers")
         return array
 
     def device_of(self, native: Native) -> str:

@@ -26,7 +26,7 @@ from conv1d_cts.conformance.isolation.faults import out_of_memory
 from conv1d_cts.conformance.isolation.place import Place, facts, surfaces
 from conv1d_cts.conformance.isolation.position import Position
 from conv1d_cts.conformance.isolation.programs.catalogue import PROGRAMS
-from conv1d_cts.conformance.isolation.programs.task import Native, Task
+from conv1d_cts.conformance.isolation.programs.task import Miscounted, Native, Task
 from conv1d_cts.conformance.isolation.wire import decode, decode_attributes, dtype_of, encode, pack, unpack
 from conv1d_cts.conformance.isolation.witness import Witness
 
@@ -166,8 +166,11 @@ class Worker:
     def _refusal(self, request: Answer, error: Exception) -> Answer:
         """The exception, and what it left of the operands, as far as they can still be read.
 
-        `exhausted` has their bytes where the memory of a device of its own ran out.
+        `exhausted` has their bytes where the memory of a device of its own ran out. Results that are not as many as
+        were asked for are no refusal.
         """
+        if isinstance(error, Miscounted):
+            return {"miscounted": str(error)}
         report, sent = _own_message(error), request.get("arrays", {})  # a sequence has none of its own
         if not self.place.is_cpu and out_of_memory(error):
             report["exhausted"] = sum(len(a["data"]) for a in sent.values() if a is not None)

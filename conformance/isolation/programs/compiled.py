@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from itertools import chain
 
-from conv1d_cts.conformance.isolation.programs.task import Native, Task
+from conv1d_cts.conformance.isolation.programs.task import Native, Task, counted
 
 
 def compiled(task: Task) -> list[Native]:
@@ -31,7 +31,7 @@ def compiled_each(task: Task) -> list[Native]:
     """Y of each call on the same arrays, of one compiled function that makes all the calls."""
     functions = [one.function() for one in task.calls()]
     compiled_function = task.adapter.compile(lambda *primals: tuple(function(*primals) for function in functions))
-    return list(compiled_function(*task.primals()))
+    return list(counted(compiled_function(*task.primals()), len(functions), "compile"))
 
 
 def vjp_of_compiled(task: Task) -> list[Native]:
@@ -42,7 +42,7 @@ def vjp_of_compiled(task: Task) -> list[Native]:
         def of_w(kernel: Native, x: Native = x, further: list[Native] = further) -> Native:
             return compiled_function(x if "w" in task.arrays else kernel, kernel, *further)
 
-        gradients += _trained(task.adapter, of_w, (w,), cotangent)
+        gradients += _trained(task, of_w, (w,), cotangent)
     return gradients
 
 
@@ -59,21 +59,24 @@ def vjp_through_compiled(task: Task) -> list[Native]:
             given = dict(zip(asked, primals, strict=True))
             return compiled_function(*(given.get(at, operand) for at, operand in enumerate(operands)))
 
-        gradients += _trained(task.adapter, of_asked, tuple(operands[at] for at in asked), cotangent)
+        gradients += _trained(task, of_asked, tuple(operands[at] for at in asked), cotangent)
     return gradients
 
 
-def _trained(adapter: Any, f: Callable[..., Native], primals: tuple[Native, ...], cotangent: Native) -> list[Native]:
+def _trained(
+    task: Task, f: Callable[..., Native], primals: tuple[Native, ...], cotangent: Native
+) -> tuple[Native, ...]:
     """The gradients as training asks for them: by a backward pass where the adapter has one, and by vjp else."""
-    if hasattr(adapter, "accumulate"):
-        return list(adapter.accumulate([(f, cotangent)], primals))
-    return list(adapter.vjp(f, primals, cotangent))
+    if hasattr(task.adapter, "accumulate"):
+        return task.accumulate([(f, cotangent)], primals)
+    return task.vjp(f, primals, cotangent)
 
 
 def compiled_vjp(task: Task) -> list[Native]:
     """The gradients for each set of operands and cotangents, of one function compiled once."""
-    gradients = task.adapter.compile(lambda *args: task.adapter.vjp(task.function(), args[:-1], args[-1]))
-    return [gradient for args in task.sets("cotangent") for gradient in gradients(*args)]
+    gradients = task.adapter.compile(lambda *args: task.vjp(task.function(), args[:-1], args[-1]))
+    found = (counted(gradients(*args), len(args) - 1, "compile") for args in task.sets("cotangent"))
+    return list(chain.from_iterable(found))
 
 
 def compiled_jvp(task: Task) -> list[Native]:

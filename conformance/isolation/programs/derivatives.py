@@ -17,7 +17,7 @@ def conv1d(task: Task) -> list[Native]:
 
 def vjp(task: Task) -> list[Native]:
     """The gradient of each operand in `wrt`, asked for jointly."""
-    return list(task.adapter.vjp(task.function(), task.primals(), task.cotangent()))
+    return list(task.vjp(task.function(), task.primals(), task.cotangent()))
 
 
 def jvp(task: Task) -> list[Native]:
@@ -28,13 +28,13 @@ def jvp(task: Task) -> list[Native]:
 def vjp_of_vjp(task: Task) -> list[Native]:
     """The gradient, in every operand of `wrt` and the cotangent, of <outer, gradient in `slot`>."""
     primals = (*task.primals(), task.cotangent())
-    return list(task.adapter.vjp(task.gradient(), primals, task.arrays["outer"]))
+    return list(task.vjp(task.gradient(), primals, task.arrays["outer"]))
 
 
 def vjp_of_vjp_alone(task: Task) -> list[Native]:
     """The same of a gradient that is asked for alone, as who penalises it does."""
     gradient, primals = task.gradients_of(task.slot), (*task.primals(), task.cotangent())
-    return list(task.adapter.vjp(lambda *args: gradient(*args)[0], primals, task.arrays["outer"]))
+    return list(task.vjp(lambda *args: gradient(*args)[0], primals, task.arrays["outer"]))
 
 
 def jvp_of_vjp(task: Task) -> list[Native]:
@@ -51,7 +51,7 @@ def vjp_of_sum(task: Task) -> list[Native]:
     def total(*primals: Native) -> Native:
         return reduce(add, (function(*primals[at : at + size]) for at in range(0, len(primals), size)))
 
-    return list(task.adapter.vjp(total, tuple(chain.from_iterable(task.sets())), task.cotangent()))
+    return list(task.vjp(total, tuple(chain.from_iterable(task.sets())), task.cotangent()))
 
 
 def each(task: Task) -> list[Native]:
@@ -66,7 +66,7 @@ def vjp_of_each(task: Task) -> list[Native]:
     def total(*primals: Native) -> Native:
         return reduce(add, (function(*primals) for function in functions))
 
-    return list(task.adapter.vjp(total, task.primals(), task.cotangent()))
+    return list(task.vjp(total, task.primals(), task.cotangent()))
 
 
 def vjp_of_chain(task: Task) -> list[Native]:
@@ -76,7 +76,7 @@ def vjp_of_chain(task: Task) -> list[Native]:
     def chained(x: Native, *kernels: Native) -> Native:
         return reduce(lambda y, w: task.apply(x=y, w=w), kernels, x)
 
-    return list(task.adapter.vjp(chained, (task.arrays["x"], *kernels), task.cotangent()))
+    return list(task.vjp(chained, (task.arrays["x"], *kernels), task.cotangent()))
 
 
 def accumulated(task: Task) -> list[Native]:
@@ -90,7 +90,7 @@ def accumulated(task: Task) -> list[Native]:
         return lambda *primals: task.apply(**constants, **dict(zip(task.wrt, primals, strict=True)))
 
     passes = [(function(mark), task.arrays[f"cotangent{mark}"]) for mark in task.marks("cotangent")]
-    return list(task.adapter.accumulate(passes, task.primals()))
+    return list(task.accumulate(passes, task.primals()))
 
 
 def fit(task: Task) -> list[Native]:

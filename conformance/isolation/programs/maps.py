@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conv1d_cts.conformance.isolation.programs.task import Native, Task
+from conv1d_cts.conformance.isolation.programs.task import Native, Task, counted
 
 
 def vmap(task: Task) -> list[Native]:
@@ -15,8 +15,9 @@ def mapped_vjp(task: Task) -> list[Native]:
 
     Where there is a `slot`, the gradient of that one alone.
     """
-    gradients = task.gradients_of(task.slot or task.wrt)
-    return list(task.mapped(gradients)(*task.primals(), task.cotangent()))
+    asked = task.slot or task.wrt
+    mapped = task.mapped(task.gradients_of(asked))
+    return list(counted(mapped(*task.primals(), task.cotangent()), len(asked), "vmap"))
 
 
 def vmap_of_jvp(task: Task) -> list[Native]:
@@ -43,4 +44,4 @@ def vmap_of_compiled(task: Task) -> list[Native]:
 
 def vjp_of_vmap(task: Task) -> list[Native]:
     """The gradients of the operands in `wrt` of what `vmap` gives, the axes of those that are not mapped being None."""
-    return list(task.adapter.vjp(task.mapped(task.function()), task.primals(), task.cotangent()))
+    return list(task.vjp(task.mapped(task.function()), task.primals(), task.cotangent()))

@@ -9,12 +9,24 @@ first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, takewhile
 from typing import Any
 
 Native = Any
+
+
+class Miscounted(Exception):  # noqa: N818 - what the results are
+    """A transform of the backend has returned more results, or fewer, than it was asked for."""
+
+
+def counted(results: Iterable[Native], wanted: int, of: str) -> tuple[Native, ...]:
+    """The results `of` a transform. Raises Miscounted where they are not as many as `wanted`."""
+    found = tuple(results)
+    if len(found) != wanted:
+        raise Miscounted(f"{of} returned {len(found)} results for {wanted}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,16 @@ class Task:
         """That of y: x itself where none is given."""
         return self.arrays.get("cotangent", self.arrays["x"])
 
+    def vjp(self, function: Callable[..., Native], primals: Sequence[Native], cotangent: Native) -> tuple[Native, ...]:
+        """The gradient in each of the primals. Raises Miscounted."""
+        return counted(self.adapter.vjp(function, primals, cotangent), len(primals), "vjp")
+
+    def accumulate(
+        self, passes: Sequence[tuple[Callable[..., Native], Native]], primals: Sequence[Native]
+    ) -> tuple[Native, ...]:
+        """What each of the primals has gathered after the passes. Raises Miscounted."""
+        return counted(self.adapter.accumulate(passes, primals), len(primals), "accumulate")
+
     def mapped(self, function: Callable[..., Native]) -> Callable[..., Native]:
         """The function mapped once for each level of `axes`."""
         for level in reversed(self.axes):
@@ -77,7 +99,7 @@ class Task:
     def gradient(self) -> Callable[..., Native]:
         """The first derivative in operand `slot`, as a function of the operands in `wrt` and the cotangent."""
         position = self.wrt.index(self.slot)
-        return lambda *args: self.adapter.vjp(self.function(), args[:-1], args[-1])[position]
+        return lambda *args: self.vjp(self.function(), args[:-1], args[-1])[position]
 
     def gradients_of(self, asked: str) -> Callable[..., tuple[Native, ...]]:
         """The first derivatives in some operands, the others constant, as a function of all and the cotangent."""
@@ -88,6 +110,6 @@ class Task:
             def function(*primals: Native) -> Native:
                 return self.apply(**{**given, **dict(zip(asked, primals, strict=True))})
 
-            return tuple(self.adapter.vjp(function, tuple(given[name] for name in asked), args[-1]))
+            return self.vjp(function, tuple(given[name] for name in asked), args[-1])
 
         return gradients

@@ -27,7 +27,7 @@ def compiled_at_once(task: Task) -> list[Native]:
 def vjp_at_once(task: Task) -> list[Native]:
     """The gradients for each set of operands and cotangents, likewise."""
     function = task.function()
-    return _by_threads(task, lambda *args: task.adapter.vjp(function, args[:-1], args[-1]), task.sets("cotangent"))
+    return _by_threads(task, lambda *args: task.vjp(function, args[:-1], args[-1]), task.sets("cotangent"))
 
 
 def _by_threads(task: Task, function: Callable[..., Sequence[Native]], sets: list[tuple[Native, ...]]) -> list[Native]:
