@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache, wraps
 from itertools import permutations, product
 from math import inf, nan
 from typing import Any
@@ -99,8 +100,10 @@ class Malformed:
         """The call as it is sent."""
         given = operands(self.base)
         arrays: dict[str, np.ndarray[Any, Any] | None] = {"x": given.x, "w": given.w, "b": given.b}
-        if "vjp" in self.program:
+        if "vjp" in self.program or self.program == "accumulated":
             arrays["cotangent"] = given.cotangent
+        if self.program == "jvp":
+            arrays |= {f"{name}_tangent": given.tangents[name] for name in self.wrt}
         if self.program == "vjp_of_vjp":
             arrays["outer"] = given.tangents[self.wrt[0]]
         for name, shape in self.shapes.items():
@@ -128,6 +131,11 @@ def of_each_rule(calls: Iterable[Malformed], most: int) -> Iterator[Malformed]:
         yield from evenly(broken, most, turn)
 
 
+def _kept(calls: Callable[[], Iterator[Malformed]]) -> Callable[[], tuple[Malformed, ...]]:
+    """The calls, which many checks go through, made when they are first asked for."""
+    return wraps(calls)(cache(lambda: tuple(calls())))
+
+
 def _with(name: str, values: Mapping[str, Any]) -> Iterator[Malformed]:
     for base in BASES + ELSEWHERE + EMPTY:
         for rule, value in values.items():
@@ -144,6 +152,7 @@ def _shaped(name: str, values: Mapping[str, Any], bases: Iterable[Case] = BASES)
                 yield from _every_way(Malformed(f"{name} {rule}", base, shapes={name: shape}))
 
 
+@_kept
 def rank() -> Iterator[Malformed]:
     """X and w of every other rank up to 4 (ERR-1)."""
     yield from _shaped(
@@ -169,6 +178,7 @@ def rank() -> Iterator[Malformed]:
     )
 
 
+@_kept
 def channels() -> Iterator[Malformed]:
     """Channels of x and w that do not fit (ERR-2)."""
     yield from _shaped(
@@ -193,6 +203,7 @@ def channels() -> Iterator[Malformed]:
     )
 
 
+@_kept
 def groups() -> Iterator[Malformed]:
     """Groups that are not at least 1, or do not divide C or O (ERR-3)."""
     values = {"0": 0, "-1": -1, "-2": -2, "beyond C": 32, "not dividing": 3}
@@ -210,11 +221,13 @@ _NOT_POSITIVE = {
 }  # fmt: skip
 
 
+@_kept
 def stride() -> Iterator[Malformed]:
     """Strides below 1 (ERR-4)."""
     yield from _with("stride", _NOT_POSITIVE)
 
 
+@_kept
 def dilation() -> Iterator[Malformed]:
     """Dilations below 1, also where the kernel has one tap (ERR-5)."""
     yield from _with("dilation", _NOT_POSITIVE)
@@ -224,6 +237,7 @@ def dilation() -> Iterator[Malformed]:
         )
 
 
+@_kept
 def padding() -> Iterator[Malformed]:
     """Padding below 0 on either side (ERR-6)."""
     yield from _with(
@@ -251,6 +265,7 @@ def _with_bias(bases: Iterable[Case]) -> tuple[Case, ...]:
     return tuple(base for base in bases if base.bias)
 
 
+@_kept
 def bias() -> Iterator[Malformed]:
     """Biases of another shape than (O,) (ERR-9)."""
     yield from _shaped(
@@ -274,6 +289,7 @@ def bias() -> Iterator[Malformed]:
     yield from _shaped("b", {"rank 0": lambda g: (), "rank 2, (1, O)": lambda g: (1, g.c_out)}, MENDABLE)
 
 
+@_kept
 def mixed_dtypes() -> Iterator[Malformed]:
     """One operand of another dtype than the others, wider, narrower and of another kind (ERR-10)."""
     for base, own in product(BASES + NOTHING + SINGLE_TAPS, ("float32", "float16", "bfloat16", "float64")):
@@ -283,6 +299,7 @@ def mixed_dtypes() -> Iterator[Malformed]:
                 yield from _every_way(Malformed(f"{name} {dtype}", case, dtypes={name: dtype}))
 
 
+@_kept
 def mixed_integers() -> Iterator[Malformed]:
     """Integers of two widths, and of one width with a sign and without; they have no gradients (ERR-10)."""
     for own, other in permutations(("int8", "uint8", "int32", "int64"), 2):
@@ -290,6 +307,7 @@ def mixed_integers() -> Iterator[Malformed]:
         yield Malformed(f"b {other}", Case(Geometry(2, 1, 2, 9, 5), own), dtypes={"b": other})
 
 
+@_kept
 def mixed_complex() -> Iterator[Malformed]:
     """Real and complex numbers of one precision, or complex ones of two (ERR-10)."""
     bases = (BASES[2], BASES[3], Case(Geometry(2, 4, 4, 9, 3, groups=4), bias=False, seed=22))
@@ -301,6 +319,7 @@ def mixed_complex() -> Iterator[Malformed]:
         yield Malformed(f"b {real}", replace(base, dtype=own, bias=True), dtypes={"b": real})
 
 
+@_kept
 def names() -> Iterator[Malformed]:
     """Padding names and modes that do not exist (ERR-11)."""
     yield from _with(
@@ -309,11 +328,13 @@ def names() -> Iterator[Malformed]:
     yield from _with("padding_mode", {"unknown": "mirrored", "longer": "reflected", "empty": ""})
 
 
+@_kept
 def empty_kernel() -> Iterator[Malformed]:
     """No tap at all (ERR-8)."""
     yield from _shaped("w", {"no tap": lambda g: (g.c_out, g.w_shape[1], 0)}, BASES + EMPTY)
 
 
+@_kept
 def cotangent() -> Iterator[Malformed]:
     """Cotangents of another shape than y, whichever gradient is asked for (ERR-12)."""
     other: dict[str, Callable[[Geometry], tuple[int, ...]]] = {
@@ -338,9 +359,35 @@ def cotangent() -> Iterator[Malformed]:
             for wrt in ("xw", "x", "w", *("b" if base.bias else ())):
                 yield Malformed(f"cotangent {rule}", base, shapes=wrong, program="vjp", wrt=wrt)
             if base is BASES[0]:
-                yield Malformed(f"cotangent {rule}", base, shapes=wrong, program="vjp_of_vjp", wrt="xw")
+                for program in ("vjp_of_vjp", "accumulated"):
+                    yield Malformed(f"cotangent {rule}", base, shapes=wrong, program=program, wrt="xw")
 
 
+@_kept
+def tangent() -> Iterator[Malformed]:
+    """Tangents of another shape than their operand, along that alone and along all (ERR-12)."""
+    for base, name in product(BASES, "xwb"):
+        if name == "b" and not base.bias:
+            continue
+        shape = getattr(base.geometry, f"{name}_shape")
+        other: dict[str, tuple[int, ...]] = {
+            "one element more": (*shape[:-1], shape[-1] + 1),
+            "one element less": (*shape[:-1], shape[-1] - 1),
+            "one element": (*shape[:-1], 1),
+            "one of the first axis": (1, *shape[1:]),
+            "axes swapped": shape[::-1],
+            "an axis more": (1, *shape),
+            "an axis less": shape[1:],
+            "rank 0": (),
+        }
+        for (rule, wrong), wrt in product(other.items(), (name, "xwb" if base.bias else "xw")):
+            if wrong != shape:
+                yield Malformed(
+                    f"tangent of {name}, {rule}", base, shapes={f"{name}_tangent": wrong}, program="jvp", wrt=wrt
+                )
+
+
+@_kept
 def integers_by_other_names() -> Iterator[Malformed]:
     """Parameters that equal an integer and are none: refused, or taken for it (ERR-13)."""
     base = Case(Geometry(2, 4, 6, 15, 3, stride=2, dilation=3, groups=2, padding=(2, 1)), seed=10)
@@ -354,6 +401,7 @@ def integers_by_other_names() -> Iterator[Malformed]:
             yield from _every_way(_in_type(kind, base, name))
 
 
+@_kept
 def integers_of_few_bits() -> Iterator[Malformed]:
     """Parameters in types of NumPy's that hold them, and not the span or the positions that they lead to (ERR-13)."""
     for kind, value in ((np.int8, 50), (np.uint8, 100), (np.int16, 12000)):
@@ -376,6 +424,7 @@ def _in_type(kind: type[np.integer[Any]], base: Case, name: str) -> Malformed:
 _NEARLY = {"1.001": 1.001, "1 - 2^-10": 1 - 2**-10, "2 - 2^-40": 2 - 2**-40}
 
 
+@_kept
 def no_integers() -> Iterator[Malformed]:
     """Parameters that equal no integer (ERR-13)."""
     for name in ("stride", "dilation", "groups"):
@@ -391,6 +440,7 @@ def no_integers() -> Iterator[Malformed]:
     yield from _with("padding", {**pairs, "text": ("1", "1"), "None": (None, None)})
 
 
+@_kept
 def beyond_domain() -> Iterator[Malformed]:
     """More padding than a mode is defined for, by one sample, on either side, by a name, and of no sample (PAD-14)."""
     for mode in ("reflect", "symmetric", "circular"):

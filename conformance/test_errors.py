@@ -53,6 +53,7 @@ test_err_10_mixed_complex = _refuses("ERR-10", malformed.mixed_complex)
 test_err_11_names = _refuses("ERR-11", malformed.names)
 test_pad_14_domain = _refuses("PAD-14", malformed.beyond_domain)
 test_err_12_cotangent = _refuses("ERR-12", malformed.cotangent)
+test_err_12_tangent = _refuses("ERR-12", malformed.tangent)
 test_err_13_no_integers = _refuses("ERR-13", malformed.no_integers)
 
 

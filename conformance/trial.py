@@ -61,7 +61,8 @@ class Trial:
 
     def limit(self, facts: dict[str, Fact]) -> Limit | None:
         """The first limit of this surface that holds for a call with these facts."""
-        return next((limit for limit in self.limits if limit.when.holds({**facts, **self._place()})), None)
+        everything = {**facts, **self._place()}
+        return next((limit for limit in self.limits if limit.when.holds(everything)), None)
 
     def _forbidding(self, check: Check, example: Example) -> Limit | None:
         """The limit that forbids a check an example; of several cases each has to be forbidden."""
