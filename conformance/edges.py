@@ -220,6 +220,20 @@ def long_strided_rows() -> Iterator[Case]:
         yield Case(Geometry(1, 1, 1, 60_000 // stride * stride - 1 + 2, 2, stride), bias=False, seed=stride)
 
 
+_MODEL_SIZED = (
+    Geometry(2, 64, 128, 299, 3, padding=(1, 1)), Geometry(1, 1, 512, 2002, 10, 5), Geometry(1, 512, 80, 301, 1),
+    Geometry(2, 256, 256, 300, 31, groups=256, padding=(15, 15)), Geometry(3, 48, 96, 511, 7, 2, padding=(3, 3)),
+    Geometry(1, 64, 64, 2085, 2, dilation=512), Geometry(8, 32, 32, 403, 3, groups=4), Geometry(2, 1, 1, 70_001, 33),
+    Geometry(260, 3, 5, 131, 3), Geometry(2, 33, 31, 2050, 3), Geometry(1, 96, 384, 370, 4, 4),
+)  # fmt: skip
+
+
+def model_sized() -> Iterator[Case]:
+    """Several extents at once as large as in the layers of models: so much work is split, or goes to another kernel."""
+    for seed, geometry in enumerate(_MODEL_SIZED):
+        yield Case(geometry, bias=seed % 2 == 0, seed=seed)
+
+
 def half_rows() -> Iterator[Case]:
     """Halves in rows as long as tiles, of several taps and an odd channel: long for their lattice, and exact in y."""
     for dtype, l_out in product(("bfloat16", "float16"), (130, 161, 200, 260)):

@@ -132,8 +132,8 @@ def within(got: Array, judged: tuple[Array, Array], name: str) -> Accuracy:
     """
     want, bound = judged
     _same_kind(got, want, name)
-    wide, known = got.astype(want.dtype), np.isfinite(bound)
     with np.errstate(all="ignore"):
+        wide, known = got.astype(want.dtype), np.isfinite(bound)
         error = _size(wide - want)
         above = known & ~(error <= bound)
         if above.any():

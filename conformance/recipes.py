@@ -34,6 +34,8 @@ SIGNIFICAND_BITS = {
 }  # fmt: skip
 _REMEMBERED = 512  # cases whose arrays are kept: as many as a pool has, since one check after another goes through it
 LARGEST_FILL = 3  # the padding value of a lattice case, its sign apart; a multiple of 1/2
+PERIOD = 97  # elements after which a large array repeats itself, so that a script can print it: no size of a tile
+_LARGE = 2**15  # elements
 _LARGEST_LATTICE_VALUE = 100  # 7 bits: an operand that bfloat16 holds exactly
 
 
@@ -196,12 +198,14 @@ def operands(case: Case) -> Operands:
     dtype = dtype_of(case.dtype)
 
     def make(shape: tuple[int, ...]) -> Array:
-        values = draw(shape)
+        drawn = (PERIOD,) if math.prod(shape) > _LARGE else shape
+        values = draw(drawn)
         if dtype.kind == "c":
-            values = values + 1j * draw(shape)
+            values = values + 1j * draw(drawn)
         if dtype.kind == "u":
             values = abs(values)
-        return values.astype(dtype)
+        values = values.astype(dtype)
+        return values if values.shape == shape else np.resize(values, shape)
 
     def draw_all() -> dict[str, Array]:
         return {"x": make(g.x_shape), "w": make(g.w_shape), "b": make(g.b_shape), "cotangent": make(g.y_shape)}

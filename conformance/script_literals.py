@@ -1,4 +1,7 @@
-"""An array as an expression of Python, exact in its dtype: nested lists where those are short, its bytes else."""
+"""An array as an expression of Python, exact in its dtype: nested lists where those are short, its bytes else.
+
+A large array that repeats a short one is written as that.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from conv1d_cts.conformance.isolation.wire import dtype_of
+from conv1d_cts.conformance.recipes import PERIOD
 
 Array = np.ndarray[Any, Any]
 _LITERAL = 600  # characters; a longer operand is written as its bytes
@@ -29,6 +33,8 @@ def literal(array: Array) -> str:
         return plain
     if (wide == wide.flat[0]).all():
         return f"np.full({shape}, {_numbers(wide.flat[0].item())})"
+    if array.size > PERIOD and (array == np.resize(array.flat[:PERIOD], shape)).all():
+        return f"np.resize({literal(array.flat[:PERIOD])}, {shape})"
     packed = array.astype(_packing(array))
     text = base64.b85encode(packed.tobytes()).decode()
     if len(text) > _MOST:

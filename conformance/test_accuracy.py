@@ -25,11 +25,11 @@ from conv1d_cts.conformance.accuracy import (
 from conv1d_cts.conformance.backend import Surface, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
-from conv1d_cts.conformance.edges import blocks, pointwise_blocks
+from conv1d_cts.conformance.edges import blocks, model_sized, pointwise_blocks
 from conv1d_cts.conformance.isolation.arrange import LAYOUTS
 from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.recipes import Operands, operands
-from conv1d_cts.conformance.values import VJP, non_empty, operand_names
+from conv1d_cts.conformance.values import VJP, heavy, non_empty, operand_names
 from conv1d_cts.spec.geometry import Geometry
 from conv1d_cts.spec.padding import PADDING_NAMES
 
@@ -44,6 +44,13 @@ test_acc_1_cancelling = tries(
 test_acc_2_gaussian = tries(
     "ACC-2", gradients_within(own_unit), non_empty, own=_BLOCKS, prepare=recipe("gaussian"), extra=VJP
 )
+_MODEL_SIZED = [  # in each dtype by turns too: so much work may go to a faster arithmetic
+    replace(case, dtype=dtype, recipe="gaussian")
+    for seed, case in enumerate(model_sized())
+    for dtype in ("float32", ("bfloat16", "float16", "float64")[seed % 3])
+]
+test_acc_1_model_sized = tries("ACC-1", forward_within(own_unit), heavy, own=_MODEL_SIZED)
+test_acc_2_model_sized = tries("ACC-2", gradients_within(own_unit), heavy, own=_MODEL_SIZED, extra=VJP)
 # Whoever finds integers may add them up as such.
 _whole = partial(tries, telling=few_terms, prepare=recipe("whole"), sampled=True)
 test_acc_1_whole_numbers = _whole("ACC-1", forward_within(own_unit))

@@ -23,6 +23,7 @@ from conv1d_cts.conformance.edges import (
     each_mode,
     long_kernels,
     many_filters,
+    model_sized,
     multipliers,
     named_pads,
     past_tiles,
@@ -38,6 +39,7 @@ from conv1d_cts.conformance.values import (
     answers,
     as_complex,
     gradient_is_exact,
+    heavy,
     is_plain,
     largest_extent,
     moderate,
@@ -110,6 +112,7 @@ test_grad_8_groups = _vjp(
     own=[*blocks(), *multipliers(), *depthwise_taps(), *many_filters()],
 )
 test_grad_15_extents = _vjp("GRAD-15", "xwb", lambda c: _zeros(c) and largest_extent(c) >= LARGE, own=past_16_bits())
+test_grad_15_model_sized = _vjp("GRAD-15", "xwb", lambda c: _zeros(c) and heavy(c), own=model_sized())
 
 
 def unread_have_none(surface: Surface, case: Case) -> None:

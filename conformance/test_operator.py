@@ -20,6 +20,7 @@ from conv1d_cts.conformance.edges import (
     depthwise_taps,
     half_rows,
     many_filters,
+    model_sized,
     multipliers,
     past_tiles,
     patches,
@@ -32,6 +33,7 @@ from conv1d_cts.conformance.values import (
     LARGE,
     as_complex,
     forward_is_exact,
+    heavy,
     is_plain,
     largest_extent,
     moderate,
@@ -117,6 +119,7 @@ test_op_8_pointwise = tries(
 test_op_9_extents = tries(
     "OP-9", forward_is_exact, lambda c: _zeros(c) and largest_extent(c) >= LARGE, own=past_16_bits()
 )
+test_op_9_model_sized = tries("OP-9", forward_is_exact, lambda c: _zeros(c) and heavy(c), own=model_sized())
 test_op_9_beyond_2_31_bytes = as_test(
     Check("OP-9", rows_beyond, lambda cases: [Beyond()], minimum=0, for_accelerators=True)
 )

@@ -14,11 +14,11 @@ from conv1d_cts.conformance import judge, oracle
 from conv1d_cts.conformance.backend import Surface, Violation
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import tries
-from conv1d_cts.conformance.edges import long_filters, named_pads, wide_pads
+from conv1d_cts.conformance.edges import long_filters, model_sized, named_pads, wide_pads
 from conv1d_cts.conformance.isolation.arrange import LAYOUTS, SHARING
 from conv1d_cts.conformance.recipes import Operands, operands
 from conv1d_cts.conformance.special import SPECIAL, agrees_around, chosen_place, is_right_elsewhere, shows_every_nan
-from conv1d_cts.conformance.values import VJP, largest_extent, non_empty, operand_names, read_samples, with_bias
+from conv1d_cts.conformance.values import VJP, heavy, largest_extent, non_empty, operand_names, read_samples, with_bias
 from conv1d_cts.spec.geometry import Geometry
 from conv1d_cts.spec.padding import PADDING_MODES
 
@@ -148,6 +148,10 @@ test_val_1_complex = tries("VAL-1", complex_nan_is_seen, lambda c: c in _COMPLEX
 test_val_2_nothing_else_is = tries(
     "VAL-2", others_are_untouched, _small_zeros, own=[*long_filters(), *_LAID_OUT, *_COUNTS]
 )
+# Sums that so much work is done by in another way, transforms among them, carry a NaN about.
+_model_sized = partial(tries, telling=lambda c: heavy(c) and c.padding_mode == "zeros", own=list(model_sized()))
+test_val_1_model_sized = _model_sized("VAL-1", nan_reaches_its_readers)
+test_val_2_model_sized = _model_sized("VAL-2", others_are_untouched)
 test_val_2_modes = tries(
     "VAL-2",
     edges_are_shown_as_they_are,
@@ -277,7 +281,7 @@ test_val_7_cotangent_at_padding = tries(  # but gw, whose taps meet padded posit
     lambda c: _small_zeros(c) and sum(c.geometry.pads) > 0,
     extra=VJP, sampled=True,
 )  # fmt: skip
-
+test_val_7_model_sized = _model_sized("VAL-7", acts_on("xb", "cotangent", np.nan, np.inf), extra=VJP)
 test_val_7_cotangent_under_modes = tries(
     "VAL-7", acts_on("xwb", "cotangent", np.nan, np.inf),
     lambda c: c.padding_mode not in ("zeros", "constant") and non_empty(c) and largest_extent(c) <= _SMALL,

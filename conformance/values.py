@@ -108,6 +108,12 @@ def largest_extent(case: Case) -> int:
     return max(g.n, g.c_in, g.c_out, g.length, g.l_out, g.kernel, g.stride, g.dilation, g.groups, *g.pads)
 
 
+def heavy(case: Case) -> bool:
+    """An operand or y has as many elements as in the layers of models."""
+    g = case.geometry
+    return non_empty(case) and max(map(math.prod, (g.x_shape, g.w_shape, g.y_shape))) >= 2**15
+
+
 _ONE_LONG = (
     Geometry(40, 3, 2, 9, 3), Geometry(2, 48, 3, 9, 3), Geometry(2, 3, 48, 9, 3), Geometry(2, 40, 40, 9, 3, groups=40),
     Geometry(2, 2, 3, 260, 3), Geometry(3, 2, 3, 261, 3, 2, padding=(1, 1)), Geometry(2, 4, 6, 150, 3, 1, 2, groups=2),

@@ -12,10 +12,12 @@ from hypothesis import given, settings
 
 from conv1d_cts.conformance import oracle
 from conv1d_cts.conformance.cases import Case, case_from
+from conv1d_cts.conformance.edges import model_sized
 from conv1d_cts.conformance.isolation.arrange import LAYOUTS, SHARING, arrange
 from conv1d_cts.conformance.isolation.wire import decode, dtype_of, encode
 from conv1d_cts.conformance.pool import FLOATS, PROFILES, every_padding, pool
-from conv1d_cts.conformance.recipes import SIGNIFICAND_BITS, lattice_fits, operands
+from conv1d_cts.conformance.recipes import PERIOD, SIGNIFICAND_BITS, lattice_fits, operands
+from conv1d_cts.conformance.script_literals import literal
 from conv1d_cts.conformance.strategies import cases, shrink
 from conv1d_cts.spec.geometry import Geometry
 from conv1d_cts.spec.padding import PADDING_MODES, PADDING_NAMES
@@ -176,6 +178,19 @@ def test_a_case_that_fails_once_only_stays_as_it_was() -> None:
     case = POOL[0]
     calls = iter([True] + [False] * 10_000)
     assert shrink(case, lambda _: next(calls)).geometry.length <= case.geometry.length
+
+
+@pytest.mark.parametrize("case", list(model_sized()), ids=str)
+def test_a_script_can_print_large_arrays(case: Case) -> None:
+    """They repeat a short one, with which no extent keeps step."""
+    drawn = operands(case)
+    large = [array for array in (drawn.x, drawn.w, drawn.cotangent) if array.size > 2**15]
+    assert large
+    for array in large:
+        expression = literal(array)
+        assert len(expression) < 600
+        assert np.array_equal(eval(expression, {"np": np}), array)
+        assert all(extent % PERIOD for extent in array.shape)
 
 
 def test_sums_too_long_for_a_dtype_have_no_lattice() -> None:

@@ -39,6 +39,7 @@ CHAPTER_FILES = (
     "threads",
     "blocked",
     "long_kernels",
+    "heavy",
     "sequences",
     "nothing",
     "same_arrays",
