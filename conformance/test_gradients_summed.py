@@ -17,6 +17,7 @@ from conv1d_cts.conformance.check import tries
 from conv1d_cts.conformance.edges import each_mode
 from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.recipes import Operands, exact_in_sums, lattice_fits, operands
+from conv1d_cts.conformance.special import chosen_place
 from conv1d_cts.conformance.test_gradients import chosen, companies
 from conv1d_cts.conformance.together import call_of_passes, call_of_sum, tied_call
 from conv1d_cts.conformance.values import (
@@ -117,6 +118,18 @@ def accumulated_over_shapes_is_exact(surface: Surface, case: Case) -> None:
         _gathered(surface, cases, _passes(cases, names), wrt)
 
 
+def accumulated_around_special_values(surface: Surface, case: Case) -> None:
+    """A NaN or an infinity in the cotangent of one of three passes is in the sums that it is part of, and no other."""
+    names, cases = operand_names(case), [replace(case, seed=case.seed + offset) for offset in range(_PASSES)]
+    for number, value in product(range(_PASSES), (np.nan, np.inf)):
+        passes = _passes(cases, names)
+        cotangent = passes[number].cotangent.copy()
+        cotangent[chosen_place(case, cotangent.shape, number)] = value
+        passes[number] = replace(passes[number], cotangent=cotangent)
+        with np.errstate(invalid="ignore"):
+            _gathered(surface, cases, passes, names)
+
+
 def accumulated_beside_nothing(surface: Surface, case: Case) -> None:
     """A pass over an empty batch, the last or another, adds nothing to what the others leave in w."""
     empty = case.with_geometry(n=0)
@@ -166,6 +179,10 @@ test_grad_17_range = tries(
 test_grad_17_beside_nothing = tries(
     "GRAD-17", accumulated_beside_nothing, lambda c: c in _MANY_CALLS[-4:], own=_MANY_CALLS[-4:],
     extra={"function": "accumulated"}, may_refuse=True, minimum=0,
+)  # fmt: skip
+test_val_7_in_one_of_several_passes = tries(
+    "VAL-7", accumulated_around_special_values, lambda c: _adds_up(c) and small_zeros(c) and c.geometry.pads == (0, 0),
+    extra={"function": "accumulated"}, sampled=True,
 )  # fmt: skip
 test_grad_17_over_shapes = tries(
     "GRAD-17", accumulated_over_shapes_is_exact, _adds_up_over_shapes, extra={"function": "accumulated"}, sampled=True
