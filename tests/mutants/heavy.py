@@ -61,6 +61,20 @@ def gw_of_heavy_work_lacks_an_item(m: Backend, rng: Rng) -> Witness:
 
 
 @gradients
+def gw_of_wide_layers_lacks_an_item(m: Backend, rng: Rng) -> Witness:
+    """Where O*C/g exceeds T (10,000 to 28,000), gw lacks the last item of several (kind: batches in shares)."""
+    most = draw(rng, 10_000, 28_000)
+
+    @m.around("grad_w")
+    def lacking(inner: Callable[..., Array], x: Array, g: Array, p: Plan) -> Array:
+        if p.n > 1 and p.c_out * p.fan_in > most:
+            g = np.where(np.arange(p.n)[:, None, None] < p.n - 1, g, 0).astype(g.dtype)
+        return inner(x, g, p)
+
+    return Call(n=3, c_in=150, c_out=200, length=6, ask="w")
+
+
+@gradients
 def gx_of_heavy_work_lacks_its_end(m: Backend, rng: Rng) -> Witness:
     """Where x has more than T elements (90,000 to 130,000) in several rows, gx ends in a 0 (kind: a tail lost)."""
     most = draw(rng, 90_000, 130_000)
