@@ -11,6 +11,7 @@ from conv1d_cts.conformance import bounds, judge, malformed, oracle
 from conv1d_cts.conformance.backend import Answer, Array, Refused, Surface, Violation, call_of, require
 from conv1d_cts.conformance.cases import Case
 from conv1d_cts.conformance.check import Check, as_test, tries
+from conv1d_cts.conformance.edges import model_sized
 from conv1d_cts.conformance.judge import Accuracy
 from conv1d_cts.conformance.malformed import Malformed
 from conv1d_cts.conformance.outcomes import of_each_clause, of_operands, refused_alike, through
@@ -49,6 +50,7 @@ _TRAINED = (
     Case(Geometry(2, 2, 3, 20, 3, padding=(1, 1))),
     Case(Geometry(2, 2, 3, 20, 3, padding=(2, 2)), bias=False, padding_mode="reflect"),
 )
+_MODEL_SIZED = tuple(model_sized())[::3]
 _CONSTANTS = (*_OWN[:2], _OWN[6])
 _DEPTHWISE = Case(Geometry(1, 3, 3, 9, 3, groups=3), "float64", False, seed=5)
 _HALF = Case(Geometry(2, 1, 3, 12, 1), "bfloat16", False, seed=8)  # single products, the bound of which is narrow
@@ -106,6 +108,14 @@ def _is_right(case: Case, got: Array | None, what: str) -> None:
     y = require(got, "y")
     judge.equal(y, oracle.forward(case, operands(case)), what)
     judge.same_dtype(y, case.dtype, what)
+
+
+def compiled_at_the_size_of_models(surface: Surface, case: Case) -> None:
+    """So it does for as much work as the layers of models have, and the gradients compiled with it are right."""
+    y, gradients = (surface.answer(call_of_all([case], program)).results for program in ("compiled", "compiled_vjp"))
+    _is_right(case, y[0], "compiled y")
+    for (name, want), got in zip(oracle.gradients(case, operands(case)).items(), gradients, strict=True):
+        judge.equal(require(got, f"g{name}"), want, f"compiled g{name}")
 
 
 def compiled_many_times(surface: Surface, case: Case) -> None:
@@ -331,6 +341,10 @@ _LIKE_Y = (  # x, or w, has the shape of y
 _of_one_array = partial(tries, "INV-19", telling=lambda c: c in _ONE_ARRAY, own=_ONE_ARRAY, costly=True, minimum=1)
 test_inv_19_compiled = _tried("INV-19", compiled_is_exact, own=_OWN, extra=_COMPILED)
 test_inv_19_compiled_many_times = _tried("INV-19", compiled_many_times, own=[*_OWN[:2], *_MODES], extra=_COMPILED)
+test_inv_19_model_sized = tries(
+    "INV-19", compiled_at_the_size_of_models, lambda c: c in _MODEL_SIZED, own=_MODEL_SIZED, extra=_COMPILED_VJP,
+    costly=True, minimum=1,
+)  # fmt: skip
 test_inv_19_any_length = tries(
     "INV-19", compiled_for_any_length, lambda c: c in _LENGTHS, own=_LENGTHS, extra=_COMPILED, costly=True, minimum=1
 )
