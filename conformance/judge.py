@@ -34,7 +34,7 @@ def same_dtype(got: Array, dtype: str, name: str) -> None:
 def _same_kind(got: Array, want: Array, name: str) -> None:
     """Raise Violation unless `got` has the shape of `want`, and is complex only where that is."""
     same_shape(got, want.shape, name)
-    if got.dtype.kind == "c" != want.dtype.kind:
+    if got.dtype.kind == "c" and want.dtype.kind != "c":
         raise Violation(f"{name} is {got.dtype.name}, where real numbers are due", "real numbers", got.dtype.name)
 
 

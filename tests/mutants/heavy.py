@@ -46,17 +46,21 @@ def last_channels_twice_in_several_shares(m: Backend, rng: Rng) -> Witness:
     return _HEAVY
 
 
+def _gw_lacks_the_last_item(m: Backend, when: Callable[[Plan], bool]) -> None:
+    """Of several items, where the condition holds."""
+
+    @m.around("grad_w")
+    def lacking(inner: Callable[..., Array], x: Array, g: Array, p: Plan) -> Array:
+        if p.n > 1 and when(p):
+            g = np.where(np.arange(p.n)[:, None, None] < p.n - 1, g, 0).astype(g.dtype)
+        return inner(x, g, p)
+
+
 @gradients
 def gw_of_heavy_work_lacks_an_item(m: Backend, rng: Rng) -> Witness:
     """Where x has more than T elements (90,000 to 130,000), gw lacks the last item (kind: a reduction in shares)."""
     most = draw(rng, 90_000, 130_000)
-
-    @m.around("grad_w")
-    def lacking(inner: Callable[..., Array], x: Array, g: Array, p: Plan) -> Array:
-        if p.n > 1 and p.n * p.c_in * p.length > most:
-            g = np.where(np.arange(p.n)[:, None, None] < p.n - 1, g, 0).astype(g.dtype)
-        return inner(x, g, p)
-
+    _gw_lacks_the_last_item(m, lambda p: p.n * p.c_in * p.length > most)
     return Call(n=2, c_in=60, c_out=3, length=1200, ask="w")
 
 
@@ -64,13 +68,7 @@ def gw_of_heavy_work_lacks_an_item(m: Backend, rng: Rng) -> Witness:
 def gw_of_wide_layers_lacks_an_item(m: Backend, rng: Rng) -> Witness:
     """Where O*C/g exceeds T (10,000 to 28,000), gw lacks the last item of several (kind: batches in shares)."""
     most = draw(rng, 10_000, 28_000)
-
-    @m.around("grad_w")
-    def lacking(inner: Callable[..., Array], x: Array, g: Array, p: Plan) -> Array:
-        if p.n > 1 and p.c_out * p.fan_in > most:
-            g = np.where(np.arange(p.n)[:, None, None] < p.n - 1, g, 0).astype(g.dtype)
-        return inner(x, g, p)
-
+    _gw_lacks_the_last_item(m, lambda p: p.c_out * p.fan_in > most)
     return Call(n=3, c_in=150, c_out=200, length=6, ask="w")
 
 
