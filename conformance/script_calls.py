@@ -41,11 +41,12 @@ def names(call: Call) -> list[str]:
 
 def definitions(macros: Any, program: str) -> list[str]:
     """The lines that the expression of a program needs before it. Raises Unwritten."""
-    if program not in ("accumulated", "vjp_of_compiled"):
-        return []
     if program == "accumulated" and not hasattr(macros, "gathering"):
         raise Unwritten("the template has no gathering of gradients")
-    return str(getattr(macros, "gathering", "")).strip().splitlines()
+    gathers = program in ("accumulated", "vjp_of_compiled")
+    needs = {"gathering": gathers, "pulling": "vjp" in program, "pushing": "jvp" in program}
+    texts = [str(getattr(macros, name, "")) for name, needed in needs.items() if needed]
+    return [line for text in texts for line in text.strip().splitlines()]
 
 
 def results(macros: Any, surface: str, call: Call) -> str:

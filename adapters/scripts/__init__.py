@@ -2,9 +2,10 @@
 
 `imports` and `definitions` are lines. `array` is a literal; `call` the operator on x, w and b; `vjp`, `jvp` and `vmap`
 are the transforms of a function, `compiled` is the function as the framework's compiler makes it, and `eval_shape` has
-the shape and dtype of its result without the operands' data; `scalar` is an element as a number of Python. `gathering`
-are the lines of `gathered(passes, *leaves)`: the gradients that backward passes leave. A `remark` says what a reader of
-the call alone would miss. Reproducers and the calls of `explain` are made of them.
+the shape and dtype of its result without the operands' data; `scalar` is an element as a number of Python. The lines
+`gathering` define `gathered(passes, *leaves)`, the gradients that backward passes leave, `pulling` and `pushing` what
+`vjp` and `jvp` need. A `remark` says what a reader of the call alone would miss. Reproducers and the calls of `explain`
+are made of them.
 """
 
 from __future__ import annotations
