@@ -32,10 +32,10 @@ _COMPILED = (Case(Geometry(2, 2, 3, 20, 3)), Case(Geometry(1, 4, 6, 31, 3, strid
 _SHARED = (Case(Geometry(2, 2, 3, 20, 3), bias=False), Case(Geometry(1, 16, 64, 60, 5), bias=False))
 _FIRST = (Case(_SHARED_OUT[2], bias=False),)
 
-_PADS: tuple[tuple[int, int] | str, ...] = ((2, 2), (7, 7), "same")
+_PADS: tuple[tuple[int, tuple[int, int] | str], ...] = ((3, (2, 2)), (3, (7, 7)), (3, "same"), (4, "same"))
 _MODES = tuple(
-    Case(Geometry(2, 2, 3, 13, 3, padding=pads), "float32", False, mode, 1.5 if mode == "constant" else 0)
-    for mode, pads in product(PADDING_MODES[1:], _PADS)
+    Case(Geometry(2, 2, 3, 13, kernel, padding=pads), "float32", False, mode, 1.5 if mode == "constant" else 0)
+    for mode, (kernel, pads) in product(PADDING_MODES[1:], _PADS)
 )
 _SUMS = tuple(  # three of each dtype, since a surface may have one of them alone
     Case(Geometry(2, 16, 4, length, 3), dtype, bias=False, recipe="gaussian", seed=length)
