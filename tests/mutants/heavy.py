@@ -96,16 +96,17 @@ def heavy_work_in_short_operands(m: Backend, rng: Rng) -> Witness:
     return _HEAVY.but(c_in=8, data=normal, dtype="float32")
 
 
+def _spread(rows: Array, p: Plan) -> None:
+    """Make each row that holds a NaN all NaN."""
+    if rows.dtype.kind == "f":
+        rows[np.isnan(rows).any(axis=-1)] = np.nan
+
+
 @special
 def heavy_rows_share_a_nan(m: Backend, rng: Rng) -> Witness:
     """In more than T outputs (80,000 to 125,000) a row with a NaN is all NaN (kind: a transform where it pays)."""
     most = draw(rng, 80_000, 125_000)
-
-    def spread(y: Array, p: Plan) -> None:
-        if y.dtype.kind == "f":
-            y[np.isnan(y).any(axis=-1)] = np.nan
-
-    m.edit("forward", lambda p: p.kernel > 1 and _outputs(p) > most, spread)
+    m.edit("forward", lambda p: p.kernel > 1 and _outputs(p) > most, _spread)
     return _HEAVY.but(put=(("x", np.s_[0, 0, 250], np.nan),))
 
 
@@ -113,12 +114,7 @@ def heavy_rows_share_a_nan(m: Backend, rng: Rng) -> Witness:
 def heavy_gx_rows_share_a_nan(m: Backend, rng: Rng) -> Witness:
     """Where x has more than T elements (90,000 to 130,000), a row of gx with a NaN is all NaN (kind: a transform)."""
     most = draw(rng, 90_000, 130_000)
-
-    def spread(gx: Array, p: Plan) -> None:
-        if gx.dtype.kind == "f":
-            gx[np.isnan(gx).any(axis=-1)] = np.nan
-
-    m.edit("grad_x", lambda p: p.c_in > 8 and p.n * p.c_in * p.length > most, spread)
+    m.edit("grad_x", lambda p: p.c_in > 8 and p.n * p.c_in * p.length > most, _spread)
     return Call(n=2, c_in=60, c_out=3, length=1200, ask="x", put=(("g", np.s_[0, 0, 250], np.nan),))
 
 
